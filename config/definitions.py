@@ -1,0 +1,382 @@
+"""What a marketer writes in YAML, as frozen models: campaigns, offers, experiments, churn and policy.
+
+Keys are those of the YAML files; where the value is a duration or a time, the field carries the unit
+(``after: 45m`` becomes ``after_ms = 2_700_000``). ``docs/campaigns.md`` explains every key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import string
+from functools import cached_property
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from config.rules import (
+    Cap,
+    Churn,
+    ChurnAction,
+    Definition,
+    EventName,
+    OfferPolicy,
+    Policy,
+    QuietHours,
+    Slug,
+)
+from config.units import DurationMs, EndMs, StartMs, mistake
+
+__all__ = [
+    "Campaign",
+    "Cap",
+    "Churn",
+    "ChurnAction",
+    "Definition",
+    "Definitions",
+    "Experiment",
+    "ExposeOn",
+    "Metric",
+    "Offer",
+    "OfferPolicy",
+    "Policy",
+    "QuietHours",
+    "Trigger",
+    "Variant",
+]
+
+_DAY_MS = 86_400_000
+
+
+class Trigger(Definition):
+    """What starts a campaign for a user."""
+
+    on: Literal["event", "alert", "timer"] = Field(
+        description="`event`: at once; `timer`: some time after an event; `alert`: on a churn alert",
+        examples=["event"],
+    )
+    event: EventName | None = Field(
+        default=None, description="name of the event (event and timer)", examples=["Product Added"]
+    )
+    after_ms: DurationMs | None = Field(
+        default=None, alias="after", description="time to wait after the event (timer)", examples=["45m"]
+    )
+    unless: tuple[EventName, ...] = Field(
+        default=(), description="events that cancel the wait (timer)", examples=["[Order Completed]"]
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.on == "alert" and self.event is not None:
+            raise mistake("a trigger on an alert has no event", "trigger: {on: alert}")
+        if self.on != "alert" and self.event is None:
+            raise mistake(f"a trigger on {_an(self.on)} needs the event's name", "event: Product Added")
+        if self.on == "timer" and self.after_ms is None:
+            raise mistake("a trigger on a timer needs the time to wait", "after: 45m")
+        if self.on != "timer" and (self.after_ms is not None or self.unless):
+            raise mistake("`after` and `unless` belong to a timer", "on: timer")
+        return self
+
+
+def _an(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+class Campaign(Definition):
+    """One message that is sent by itself: when, to whom, through which channel, how often."""
+
+    id: Slug = Field(
+        description="its name for good: small letters, digits, hyphens", examples=["abandoned-cart"]
+    )
+    description: str = Field(
+        default="", description="one sentence for people", examples=["Remind of a forgotten cart"]
+    )
+    enabled: bool = Field(
+        default=True, description="`false` stops the campaign without deleting its file", examples=["true"]
+    )
+    trigger: Trigger = Field(description="what starts it", examples=["{on: event, event: Order Completed}"])
+    when: str | None = Field(
+        default=None, description="condition in CEL; without one, always", examples=["user.orders == 1"]
+    )
+    channel: Literal["email", "push", "log"] = Field(
+        description="how the message travels", examples=["email"]
+    )
+    template: Slug = Field(description="content, from templates/", examples=["abandoned-cart"])
+    purpose: Literal["marketing", "transactional"] = Field(
+        default="marketing",
+        description="marketing needs consent and obeys the frequency caps, transactional does neither",
+        examples=["marketing"],
+    )
+    cap: Cap | None = Field(
+        default=None,
+        description="how often this campaign may write to a user",
+        examples=["{max: 1, per: 7d}"],
+    )
+    quiet_hours: Literal["hold", "drop", "ignore"] = Field(
+        default="hold",
+        description="in the user's night: `hold` until morning, `drop`, or `ignore` the hour",
+        examples=["hold"],
+    )
+    experiment: Slug | None = Field(
+        default=None, description="experiment whose variant the message takes", examples=["cart-subject"]
+    )
+    priority: int = Field(
+        default=0,
+        description="when several campaigns want to write at once, the highest does",
+        examples=["10"],
+    )
+    expires_after_ms: DurationMs = Field(
+        default=_DAY_MS,
+        alias="expires_after",
+        description="a message not sent by then is dropped",
+        examples=["24h"],
+    )
+    items: Literal["recommended", "cart", "none"] = Field(
+        default="none", description="products that the message shows", examples=["recommended"]
+    )
+
+
+class Offer(Definition):
+    """One thing that may be offered, and to whom."""
+
+    id: Slug = Field(description="its name for good", examples=["free-shipping"])
+    description: str = Field(
+        default="", description="one sentence for people", examples=["Free delivery for newcomers"]
+    )
+    enabled: bool = Field(
+        default=True, description="`false` takes the offer away without deleting its file", examples=["true"]
+    )
+    kind: Literal["item", "discount", "shipping"] = Field(
+        description="`item`: a product as it is; `discount`: money off a product; `shipping`: free delivery",
+        examples=["item"],
+    )
+    when: str | None = Field(
+        default=None,
+        description="condition in CEL over `user`: who may get it",
+        examples=["user.orders >= 1"],
+    )
+    categories: tuple[str, ...] = Field(
+        default=(), description="only products of these categories (none given: all)", examples=["[Lighting]"]
+    )
+    items: tuple[str, ...] = Field(
+        default=(), description="only these product ids (none given: all)", examples=['["85123A"]']
+    )
+    percent: int | None = Field(
+        default=None, ge=1, le=100, description="discount in percent", examples=["10"]
+    )
+    value_minor: int | None = Field(
+        default=None,
+        ge=1,
+        description="discount as money, in pence or cents of the shop's currency",
+        examples=["500"],
+    )
+    priority: int = Field(
+        default=0, description="between equally good offers, the highest wins", examples=["0"]
+    )
+    valid_from_ms: StartMs | None = Field(
+        default=None,
+        alias="valid_from",
+        description="first moment (a date: its start, UTC)",
+        examples=["2010-11-01"],
+    )
+    valid_until_ms: EndMs | None = Field(
+        default=None,
+        alias="valid_until",
+        description="end (a date: including that day, UTC)",
+        examples=["2010-12-24"],
+    )
+    text: str = Field(
+        min_length=1,
+        max_length=200,
+        description="what the customer reads; `{item}` stands for the product's name",
+        examples=["'{item}: you may like this'"],
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "discount" and (self.percent is None) == (self.value_minor is None):
+            raise mistake("a discount needs either percent or value_minor", "percent: 10")
+        if self.kind != "discount" and (self.percent is not None or self.value_minor is not None):
+            raise mistake("percent and value_minor belong to a discount", "kind: discount")
+        start, end = self.valid_from_ms, self.valid_until_ms
+        if start is not None and end is not None and start >= end:
+            raise mistake("valid_until lies before valid_from", "a later valid_until")
+        remedy = "text with {item} as its only placeholder"
+        try:
+            names = [part[1:] for part in string.Formatter().parse(self.text) if part[1] is not None]
+        except ValueError:
+            raise mistake("a brace in text has no partner", remedy) from None
+        if any(name != ("item", "", None) for name in names):
+            raise mistake("text knows only the placeholder {item}", remedy)
+        return self
+
+    def valid_at(self, at_ms: int) -> bool:
+        """Whether the offer runs at this time (epoch ms)."""
+        return (self.valid_from_ms is None or at_ms >= self.valid_from_ms) and (
+            self.valid_until_ms is None or at_ms < self.valid_until_ms
+        )
+
+
+class Variant(Definition):
+    """One arm of an experiment."""
+
+    id: Slug = Field(description="its name for good", examples=["short-subject"])
+    weight: float = Field(
+        gt=0.0, le=1.0, description="its share of the users; all together 1", examples=["0.5"]
+    )
+
+
+class Metric(Definition):
+    """What is measured after a user was exposed."""
+
+    id: Slug = Field(description="its name in tables", examples=["clicked"])
+    event: EventName = Field(description="the event that counts", examples=["Email Link Clicked"])
+    within_ms: DurationMs = Field(
+        alias="within", description="it counts until then after the exposure", examples=["7d"]
+    )
+    kind: Literal["proportion", "revenue"] = Field(
+        default="proportion",
+        description="`proportion`: share of users with the event; `revenue`: money per user",
+        examples=["proportion"],
+    )
+    value: str = Field(
+        default="revenue", min_length=1, description="property with the money (revenue)", examples=["revenue"]
+    )
+    campaign: Slug | None = Field(
+        default=None,
+        description="only events about messages of this campaign count",
+        examples=["abandoned-cart"],
+    )
+
+
+class ExposeOn(Definition):
+    """When a user begins to count: at an event, or (`event` None) when a message of it is decided."""
+
+    event: EventName | None = Field(
+        default=None,
+        description="the user's first event of this name is the exposure",
+        examples=["Product Viewed"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _message(cls, value: object) -> object:
+        if value == "message":
+            return {}
+        if isinstance(value, str):
+            remedy = "expose_on: message, or expose_on: {event: Product Viewed}"
+            raise mistake(f"{value!r} is not an exposure", remedy)
+        return value
+
+
+class Experiment(Definition):
+    """A running A/B test; the first variant is the control."""
+
+    id: Slug = Field(description="its name for good", examples=["cart-subject"])
+    description: str = Field(
+        default="", description="one sentence for people", examples=["Two subjects for the cart mail"]
+    )
+    hypothesis: str = Field(
+        default="", description="what you expect and why", examples=["A name draws more clicks"]
+    )
+    enabled: bool = Field(default=True, description="`false`: nobody new is exposed", examples=["true"])
+    seed: str = Field(
+        default="",
+        max_length=64,
+        description="what users are shuffled with; the id, unless given",
+        examples=["cart-subject"],
+    )
+    variants: tuple[Variant, ...] = Field(
+        min_length=2,
+        max_length=20,
+        description="the arms, control first",
+        examples=["[{id: control, weight: 0.5}, ...]"],
+    )
+    coverage: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="share of users that take part", examples=["1.0"]
+    )
+    expose_on: ExposeOn = Field(
+        description="`message`, or the event at which a user begins to count", examples=["message"]
+    )
+    metrics: tuple[Metric, ...] = Field(
+        min_length=1,
+        description="what is measured",
+        examples=["[{id: clicked, event: Email Link Clicked, within: 7d}]"],
+    )
+    simulated: bool = Field(
+        default=False,
+        description="reactions come from the demo's simulator, not from people",
+        examples=["false"],
+    )
+    planted: dict[Slug, float] = Field(
+        default_factory=dict,
+        description="demo only: effect (last variant minus control) that the simulator builds in, by metric",
+        examples=["{clicked: 0.1}"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seed_is_the_id(cls, value: object) -> object:
+        if isinstance(value, dict) and "seed" not in value and isinstance(value.get("id"), str):
+            return {**value, "seed": value["id"]}
+        return value
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        total = math.fsum(variant.weight for variant in self.variants)
+        if abs(total - 1.0) > 1e-9:
+            raise mistake(f"the weights add up to {total:g}, not to 1", "weights such as 0.5 and 0.5")
+        named = (("variant", [v.id for v in self.variants]), ("metric", [m.id for m in self.metrics]))
+        for what, ids in named:
+            twice = sorted({name for name in ids if ids.count(name) > 1})
+            if twice:
+                raise mistake(f"two {what}s have the id {twice[0]!r}", f"an id of its own for each {what}")
+        unknown = sorted(set(self.planted) - {metric.id for metric in self.metrics})
+        if unknown:
+            raise mistake(f"planted names {unknown[0]!r}, which is no metric here", "the id of a metric")
+        return self
+
+    @property
+    def control(self) -> Variant:
+        """The variant that the others are compared with."""
+        return self.variants[0]
+
+
+class Definitions(Definition):
+    """Everything that marketers wrote, checked. Build it with :func:`config.loader.load_definitions`."""
+
+    campaigns: tuple[Campaign, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    experiments: tuple[Experiment, ...] = ()
+    churn: Churn = Churn()
+    policy: Policy = Policy()
+
+    @cached_property
+    def campaign_by_id(self) -> dict[str, Campaign]:
+        """Campaigns by id."""
+        return {campaign.id: campaign for campaign in self.campaigns}
+
+    @cached_property
+    def offer_by_id(self) -> dict[str, Offer]:
+        """Offers by id."""
+        return {offer.id: offer for offer in self.offers}
+
+    @cached_property
+    def experiment_by_id(self) -> dict[str, Experiment]:
+        """Experiments by id."""
+        return {experiment.id: experiment for experiment in self.experiments}
+
+    def to_json(self) -> str:
+        """Canonical JSON (sorted keys, no spaces), in the form of the YAML files."""
+        tree = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Definitions:
+        """Read what :meth:`to_json` wrote; the result equals the original."""
+        return cls.model_validate(json.loads(text))
+
+    def version(self) -> str:
+        """Sixteen hex digits that change when anything changes."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]

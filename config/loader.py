@@ -1,0 +1,193 @@
+"""Load and check everything that marketers wrote: all mistakes at once, each with file, line and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from config.definitions import Campaign, Churn, Definition, Definitions, Experiment, Offer, Policy
+from config.problems import ConditionFault, DefinitionError, schema_mistakes, suggestion
+from config.yaml_source import Location, Source, YamlFaultError, read_source
+
+__all__ = ["ConditionFault", "DefinitionError", "load_definitions"]
+
+ConditionCheck = Callable[[str], ConditionFault | None]
+_Model = TypeVar("_Model", bound=Definition)
+
+_SUFFIXES = (".yaml", ".yml")
+_FOLDERS = ("campaigns", "offers", "experiments")
+_SINGLE = ("churn", "policy")
+
+
+class _Loaded(NamedTuple):
+    """A checked definition and where it was written."""
+
+    value: Definition
+    source: Source
+
+    def mistake(self, location: Location, message: str, remedy: str) -> DefinitionError:
+        return DefinitionError(self.source.path, self.source.line_of(location), message, remedy)
+
+
+def load_definitions(
+    config_dir: Path, check_condition: ConditionCheck | None = None, *, check_templates: bool = True
+) -> Definitions:
+    """Load `campaigns/`, `offers/`, `experiments/`, `churn.yaml` and `policy.yaml` of a folder.
+
+    Parameters
+    ----------
+    config_dir : the folder. A folder or file that is absent stands for no entries or the defaults.
+    check_condition : says what is wrong with a condition, None if nothing; see
+        :func:`models.campaigns.conditions.condition_fault`.
+    check_templates : whether each campaign's template must exist in `templates/`.
+
+    Raises
+    ------
+    DefinitionError
+        With the first mistake, and all further ones in `others`.
+    """
+    mistakes: list[DefinitionError] = []
+    if not config_dir.is_dir():
+        remedy = "the path of a folder with campaigns/, offers/ and experiments/"
+        raise DefinitionError(config_dir, 1, "there is no such folder", remedy)
+    mistakes.extend(_stray_files(config_dir))
+    campaigns = [_load(path, Campaign, mistakes) for path in _files(config_dir / "campaigns")]
+    offers = [_load(path, Offer, mistakes) for path in _files(config_dir / "offers")]
+    experiments = [_load(path, Experiment, mistakes) for path in _files(config_dir / "experiments")]
+    churn = [_load(path, Churn, mistakes) for path in _files(config_dir, ("churn",))]
+    policy = [_load(path, Policy, mistakes) for path in _files(config_dir, ("policy",))]
+
+    loaded = [one for one in (*campaigns, *offers, *experiments, *churn, *policy) if one is not None]
+    if check_condition is not None:
+        mistakes.extend(_conditions(loaded, check_condition))
+    if check_templates:
+        mistakes.extend(_templates(loaded, config_dir / "templates"))
+    mistakes.extend(_same_ids(loaded))
+    # A reference to a file that could not be read would be a second complaint about one mistake.
+    if not mistakes:
+        mistakes.extend(_references(loaded))
+    if mistakes:
+        raise DefinitionError.of(mistakes)
+    return Definitions(
+        campaigns=_of(Campaign, loaded),
+        offers=_of(Offer, loaded),
+        experiments=_of(Experiment, loaded),
+        churn=next(iter(_of(Churn, loaded)), Churn()),
+        policy=next(iter(_of(Policy, loaded)), Policy()),
+    )
+
+
+def _of(model: type[_Model], loaded: list[_Loaded]) -> tuple[_Model, ...]:
+    return tuple(one.value for one in loaded if isinstance(one.value, model))
+
+
+def _files(folder: Path, stems: tuple[str, ...] = ()) -> list[Path]:
+    """YAML files by name, so that the order never depends on the file system."""
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.suffix in _SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in found if not stems or path.stem in stems)
+
+
+def _stray_files(config_dir: Path) -> Iterator[DefinitionError]:
+    for path in _files(config_dir):
+        if path.stem not in _SINGLE:
+            yield DefinitionError(
+                path, 1, "Kairos reads no file of this name here", suggestion(path.stem, _SINGLE)
+            )
+    for name in _SINGLE:
+        twice = _files(config_dir, (name,))[1:]
+        yield from (
+            DefinitionError(path, 1, f"there are two files for {name}", "one of them") for path in twice
+        )
+    for folder in sorted(path for path in config_dir.iterdir() if path.is_dir()):
+        if folder.name not in (*_FOLDERS, "templates") and _files(folder):
+            remedy = suggestion(folder.name, _FOLDERS)
+            yield DefinitionError(folder, 1, "Kairos reads no folder of this name", remedy)
+
+
+def _load(path: Path, model: type[Definition], mistakes: list[DefinitionError]) -> _Loaded | None:
+    try:
+        source = read_source(path)
+    except YamlFaultError as fault:
+        mistakes.append(DefinitionError(path, fault.line, fault.message, fault.remedy))
+        return None
+    try:
+        return _Loaded(model.model_validate(source.tree), source)
+    except ValidationError as error:
+        mistakes.extend(schema_mistakes(error, model, source))
+        return None
+
+
+def _conditions(loaded: list[_Loaded], check: ConditionCheck) -> Iterator[DefinitionError]:
+    for one in loaded:
+        text = one.value.when if isinstance(one.value, Campaign | Offer) else None
+        fault = check(text) if text is not None else None
+        if fault is not None:
+            line = one.source.line_within(("when",), fault.line)
+            yield DefinitionError(one.source.path, line, fault.message, fault.remedy)
+
+
+def template_names(templates: Path) -> set[str]:
+    """Names that `template:` may have: of files and folders up to the first dot, but for `_shared` ones."""
+    if not templates.is_dir():
+        return set()
+    names = {path.name.split(".")[0] for path in templates.iterdir()}
+    return {name for name in names if name and not name.startswith("_")}
+
+
+def _templates(loaded: list[_Loaded], templates: Path) -> Iterator[DefinitionError]:
+    known = template_names(templates)
+    for one in loaded:
+        if isinstance(one.value, Campaign) and one.value.template not in known:
+            name = one.value.template
+            remedy = suggestion(name, known) if known else f"a template {templates / name}.html"
+            yield one.mistake(("template",), f"there is no template {name!r} in {templates}", remedy)
+
+
+def _same_ids(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
+    first: dict[tuple[type, str], Path] = {}
+    for one in loaded:
+        if not isinstance(one.value, Campaign | Offer | Experiment):
+            continue
+        key = (type(one.value), one.value.id)
+        if key in first:
+            message = f"the id {one.value.id!r} is taken by {first[key].name}"
+            yield one.mistake(("id",), message, "another id")
+        else:
+            first[key] = one.source.path
+
+
+def _references(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
+    campaigns = {campaign.id: campaign for campaign in _of(Campaign, loaded)}
+    experiments = {experiment.id: experiment for experiment in _of(Experiment, loaded)}
+    for one in loaded:
+        match one.value:
+            case Campaign(experiment=str(name)) if name not in experiments:
+                yield one.mistake(
+                    ("experiment",), f"there is no experiment {name!r}", suggestion(name, experiments)
+                )
+            case Campaign(experiment=str(name)) if experiments[name].expose_on.event is not None:
+                message = f"the experiment {name!r} counts users at an event, not at a message"
+                yield one.mistake(("experiment",), message, f"expose_on: message, in the experiment {name!r}")
+            case Churn(action=action) if action is not None and action.campaign not in campaigns:
+                message = f"there is no campaign {action.campaign!r}"
+                yield one.mistake(("action", "campaign"), message, suggestion(action.campaign, campaigns))
+            case Churn(action=action) if (
+                action is not None and campaigns[action.campaign].trigger.on != "alert"
+            ):
+                message = f"the campaign {action.campaign!r} is not started by alerts"
+                yield one.mistake(
+                    ("action", "campaign"), message, f"trigger: {{on: alert}}, in {action.campaign!r}"
+                )
+            case Experiment(metrics=metrics):
+                for index, metric in enumerate(metrics):
+                    if metric.campaign is not None and metric.campaign not in campaigns:
+                        message = f"there is no campaign {metric.campaign!r}"
+                        remedy = suggestion(metric.campaign, campaigns)
+                        yield one.mistake(("metrics", index, "campaign"), message, remedy)
+            case _:
+                pass

@@ -1,0 +1,139 @@
+"""The rules over all campaigns, as frozen models: churn.yaml and policy.yaml, and what every definition shares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from config.units import ClockMinute, DurationMs, TimeZone, mistake
+
+_DAY_MS = 86_400_000
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+EventName = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Definition(BaseModel):
+    """Base of all: unknown keys are errors, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Cap(Definition):
+    """At most `max` messages within any stretch of time as long as `per`."""
+
+    max: int = Field(ge=1, description="number of messages", examples=["1"])
+    per_ms: DurationMs = Field(alias="per", description="length of the window", examples=["7d"])
+
+
+class ChurnAction(Definition):
+    """What an alert asks for."""
+
+    campaign: Slug = Field(description="campaign with a trigger `on: alert`", examples=["win-back"])
+
+
+class Churn(Definition):
+    """When a user counts as lost, when to raise an alert, and what then."""
+
+    horizon_ms: DurationMs = Field(
+        default=90 * _DAY_MS,
+        alias="horizon",
+        description="churned: no order within this time",
+        examples=["90d"],
+    )
+    alert_at: Probability = Field(
+        default=0.7, description="probability of churn that raises an alert", examples=["0.7"]
+    )
+    clear_below: Probability = Field(
+        default=0.5,
+        description="probability below which the user is at ease again and may alert anew",
+        examples=["0.5"],
+    )
+    cool_down_ms: DurationMs = Field(
+        default=30 * _DAY_MS,
+        alias="cool_down",
+        description="least time between two alerts of a user",
+        examples=["30d"],
+    )
+    min_orders: int = Field(
+        default=1, ge=0, description="alerts are for users with at least so many orders", examples=["1"]
+    )
+    eligible_within_ms: DurationMs = Field(
+        default=180 * _DAY_MS,
+        alias="eligible_within",
+        description="users whose last order is older are lost already: no alert",
+        examples=["180d"],
+    )
+    sample_every_ms: DurationMs = Field(
+        default=14 * _DAY_MS,
+        alias="sample_every",
+        description="how often each user gives an example to learn from",
+        examples=["14d"],
+    )
+    action: ChurnAction | None = Field(
+        default=None, description="what an alert asks for", examples=["{campaign: win-back}"]
+    )
+    currency: str = Field(
+        default="GBP",
+        pattern=r"^[A-Z]{3}$",
+        description="ISO 4217 code of the shop's money",
+        examples=["GBP"],
+    )
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> Self:
+        if self.clear_below >= self.alert_at:
+            raise mistake("clear_below must lie below alert_at, else alerts flicker", "clear_below: 0.5")
+        return self
+
+
+class QuietHours(Definition):
+    """The night, in the user's own time zone."""
+
+    from_minute: ClockMinute = Field(alias="from", description="when it begins", examples=['"21:00"'])
+    to_minute: ClockMinute = Field(alias="to", description="when it ends", examples=['"08:00"'])
+
+
+class OfferPolicy(Definition):
+    """How next-best-offers are decided."""
+
+    decide_on: tuple[EventName, ...] = Field(
+        default=("Order Completed",),
+        description="events after which a user's offers are ranked",
+        examples=["[Order Completed]"],
+    )
+    size: int = Field(default=10, ge=1, le=100, description="length of the ranked list", examples=["10"])
+    explore: Probability = Field(
+        default=0.05, description="share of decisions that try something else, to learn", examples=["0.05"]
+    )
+    repeats: Literal["allow", "exclude"] = Field(
+        default="allow",
+        description="whether products the user bought before may be offered",
+        examples=["allow"],
+    )
+
+
+class Policy(Definition):
+    """Rules over all campaigns."""
+
+    frequency_caps: tuple[Cap, ...] = Field(
+        default=(),
+        description="most marketing messages to a user, over all campaigns",
+        examples=["[{max: 1, per: 24h}]"],
+    )
+    quiet_hours: QuietHours | None = Field(
+        default=None,
+        description="the night, in the user's time zone",
+        examples=['{from: "21:00", to: "08:00"}'],
+    )
+    default_timezone: TimeZone = Field(
+        default="UTC", description="zone of users who told none", examples=["Europe/London"]
+    )
+    session_gap_ms: DurationMs = Field(
+        default=30 * 60_000, alias="session_gap", description="silence that ends a visit", examples=["30m"]
+    )
+    offers: OfferPolicy = Field(
+        default=OfferPolicy(), description="how offers are decided", examples=["{size: 10}"]
+    )

@@ -1,0 +1,1 @@
+"""Triggered messages: conditions, who listens to what, quiet hours and frequency caps."""

@@ -1,0 +1,249 @@
+"""From a trigger to a message command, or to the record of why there is none.
+
+Every path ends in one place, :func:`_decide`, so that consent, caps, quiet hours and experiments hold for all triggers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from config.definitions import Campaign
+from models.campaigns.caps import allowed
+from models.campaigns.quiet import quiet_until
+from models.campaigns.view import user_view
+from models.decisions import Cause, ChurnAlert, MessageCommand, effect_id
+from models.experiments.count import expose
+from models.offers.rank import rank_items
+from models.profile import update
+from models.profile.state import SENDS, Profile, Send, Timer
+from models.wire import Input
+
+if TYPE_CHECKING:
+    from models.decide import Turn
+
+STEP = "1"
+COMMANDS = {"email": "SendEmail", "push": "SendPush", "log": "SendLog"}
+ORDERED_WITHIN_MS = 7 * 86_400_000
+MESSAGE_ITEMS = 4
+_FLAG_FIELDS = {1: "sent", 2: "opened", 4: "clicked"}
+_FAILED_FIELDS = {"Message Failed": "failed", "Message Unknown": "unknown", "Message Expired": "expired"}
+
+
+def counter_key(campaign: str) -> str:
+    """Counter hash of a campaign."""
+    return f"camp:{campaign}"
+
+
+def on_event(turn: Turn, user: str, profile: Profile, event: Input) -> None:
+    """Campaigns that wait for this event, and timers that it starts."""
+    document: dict[str, Any] | None = None
+    for campaign in turn.brain.index.on_event(event.name):
+        if event.at + campaign.expires_after_ms < turn.watermark_before:
+            continue  # late: its moment has gone
+        if campaign.when and document is None:
+            document = event.document()
+        cause = Cause("event", event.message_id, event.name, event.at)
+        _decide(turn, user, profile, campaign, cause, event.at, document)
+    for campaign in turn.brain.index.started_by(event.name):
+        due = event.at + (campaign.trigger.after_ms or 0)
+        if due <= turn.watermark_before:
+            continue
+        profile.timers = [t for t in profile.timers if not (t.kind == "campaign" and t.rule == campaign.id)]
+        profile.timers.append(Timer(due, "campaign", campaign.id, event.at, event.message_id))
+
+
+def cancel(turn: Turn, user: str, profile: Profile, event: Input, campaigns: Iterable[Campaign]) -> None:
+    """Take back what this event answers: timers set before it and not yet due when it happened (by event time).
+
+    A message already decided and held over the night is answered too, and says so.
+    """
+    rules = {campaign.id: campaign for campaign in campaigns}
+    kept: list[Timer] = []
+    for timer in profile.timers:
+        if timer.rule not in rules or not timer.set_at <= event.at <= timer.due:
+            kept.append(timer)
+        elif timer.kind == "release":
+            cause = Cause("timer", timer.occurrence, "quiet hours over", timer.set_at)
+            _decide(turn, user, profile, rules[timer.rule], cause, event.at, None, released=True, answered=True)
+    profile.timers = kept
+
+
+def on_alert(turn: Turn, user: str, profile: Profile, alert: ChurnAlert, cause: Cause) -> None:
+    """The retention action that the alert names, if its campaign is there and on."""
+    for campaign in turn.brain.index.on_alert:
+        if campaign.id == alert.action.get("campaign"):
+            extra = {"score": round(alert.score, 3), "why": alert.reasons[0].text if alert.reasons else ""}
+            _decide(turn, user, profile, campaign, cause, alert.at, None, extra)
+
+
+def on_timer(turn: Turn, user: str, profile: Profile, timer: Timer) -> None:
+    """A delayed trigger, or a message that was held over quiet hours."""
+    campaign = turn.brain.definitions.campaign_by_id.get(timer.rule)
+    if campaign is None or not campaign.enabled:
+        return
+    if timer.kind == "release":
+        cause = Cause("timer", timer.occurrence, "quiet hours over", timer.set_at)
+        _decide(turn, user, profile, campaign, cause, timer.due, None, released=True)
+        return
+    cause = Cause("timer", f"{timer.occurrence}@{timer.due}", campaign.trigger.event or "", timer.set_at)
+    _decide(turn, user, profile, campaign, cause, timer.due, None)
+
+
+def _decide(
+    turn: Turn,
+    user: str,
+    profile: Profile,
+    campaign: Campaign,
+    cause: Cause,
+    at: int,
+    document: dict[str, Any] | None,
+    extra: dict[str, Any] | None = None,
+    *,
+    released: bool = False,
+    answered: bool = False,
+) -> None:
+    out, brain = turn.out, turn.brain
+    policy = brain.definitions.policy
+    if campaign.when and not released:
+        properties = document.get("properties", {}) if document else {}
+        context = {"event": cause.event, "properties": properties, "user": user_view(profile, at)}
+        if not brain.conditions[campaign.when].evaluate(context)[0]:
+            return
+    message_id = effect_id(campaign.id, STEP, user, cause.message_id)
+    zone = str(profile.attributes.get("timezone") or policy.default_timezone)
+    key = counter_key(campaign.id)
+    if not released:
+        out.count(key, "decided")
+    digest, marketing = bytes.fromhex(message_id)[:8], campaign.purpose == "marketing"
+    if released:  # its place under the caps was taken when it was decided
+        profile.sends = [send for send in profile.sends if send.digest != digest]
+    reason = "answered" if answered else _suppressed(turn, profile, campaign, at)
+    until: int | None = None
+    if reason is None and campaign.quiet_hours != "ignore" and policy.quiet_hours is not None and not released:
+        night = policy.quiet_hours
+        until = quiet_until(at, zone, night.from_minute, night.to_minute, default=policy.default_timezone)
+        if until is not None and campaign.quiet_hours == "drop":
+            reason = "quiet_hours"
+        elif until is not None:
+            out.count(key, "held")
+            profile.timers.append(Timer(until, "release", campaign.id, cause.at, cause.message_id))
+            profile.sends.append(Send(until, campaign.id, digest, 0, marketing))
+            return
+    variant = _variant(turn, user, profile, campaign, cause) if reason is None else None
+    if reason is not None:
+        out.count(key, f"suppressed:{reason}")
+    else:
+        profile.sends.append(Send(at, campaign.id, digest, 0, marketing))
+        del profile.sends[:-SENDS]
+    out.effects.append(
+        MessageCommand(
+            type=COMMANDS[campaign.channel] if reason is None else "MessageSuppressed",
+            id=message_id,
+            user=user,
+            campaign=campaign.id,
+            step=STEP,
+            channel=campaign.channel,
+            template=campaign.template,
+            variant=variant,
+            to=_address(profile, campaign.channel),
+            purpose=campaign.purpose,
+            decided_at=at,
+            expires_at=turn.batch.broker_ms + campaign.expires_after_ms,
+            locale=str(profile.attributes.get("locale") or "en-GB"),
+            timezone=zone,
+            data=_data(turn, profile, campaign, extra) if reason is None else {},
+            reason=_sentence(campaign, cause) + (f"; not sent: {reason.replace('_', ' ')}" if reason else ""),
+            cause=cause,
+            suppressed=reason,
+            experiment=campaign.experiment if variant is not None else None,
+        )
+    )
+
+
+def _suppressed(turn: Turn, profile: Profile, campaign: Campaign, at: int) -> str | None:
+    """Why this message may not go out now; None if it may."""
+    if profile.consent.get("suppressed"):
+        return "suppressed_address"
+    if campaign.purpose == "marketing" and not profile.consent.get(campaign.channel, campaign.channel == "log"):
+        return "no_consent"
+    if campaign.channel != "log" and not _address(profile, campaign.channel):
+        return "no_address"
+    sends = [(send.at, send.campaign, send.marketing) for send in profile.sends]
+    return allowed(sends, at, campaign, turn.brain.definitions.policy)
+
+
+def _variant(turn: Turn, user: str, profile: Profile, campaign: Campaign, cause: Cause) -> str | None:
+    experiment = turn.brain.definitions.experiment_by_id.get(campaign.experiment or "")
+    if experiment is None or not experiment.enabled:
+        return None
+    seen = profile.exposures.get(experiment.id)
+    if seen is not None:
+        return seen.variant
+    variant = turn.brain.assign(experiment, user)
+    if variant is not None and experiment.expose_on.event is None:
+        expose(turn.out, profile, user, experiment, variant, cause)
+    return variant
+
+
+def _address(profile: Profile, channel: str) -> str | None:
+    name = {"email": "email", "push": "push_subscription"}.get(channel)
+    found = profile.attributes.get(name) if name else None
+    return found if isinstance(found, str) and found else None
+
+
+def _data(turn: Turn, profile: Profile, campaign: Campaign, extra: dict[str, Any] | None) -> dict[str, Any]:
+    recs, definitions = turn.brain.recs, turn.brain.definitions
+    items: list[dict[str, Any]] = []
+    if campaign.items == "cart":
+        items = [{"id": item, "name": name, "price": price / 100} for item, name, price in profile.cart]
+    elif campaign.items == "recommended":
+        repeats = definitions.policy.offers.repeats == "allow"
+        for item, _, because in rank_items(profile, recs, size=MESSAGE_ITEMS, repeats=repeats):
+            name, price_minor = recs.items.get(item, ("", 0))
+            if name:
+                items.append({"id": item, "name": name, "price": price_minor / 100, "reason": because})
+    data: dict[str, Any] = {
+        "name": str(profile.attributes.get("name") or profile.attributes.get("first_name") or ""),
+        "items": items,
+        "currency": definitions.churn.currency,
+        "orders": profile.orders,
+    }
+    return data | (extra or {})
+
+
+def _sentence(campaign: Campaign, cause: Cause) -> str:
+    moment = datetime.fromtimestamp(cause.at / 1000, UTC).strftime("%-d %b %Y, %H:%M UTC")
+    if cause.kind == "alert":
+        return f"{campaign.description or campaign.id}: churn alert on {moment}"
+    if cause.event == "quiet hours over":
+        return f"{campaign.description or campaign.id}: decided on {moment}, held over quiet hours"
+    if cause.kind == "timer":
+        waited = (campaign.trigger.after_ms or 0) // 60_000
+        return f"{campaign.description or campaign.id}: '{cause.event}' on {moment} and nothing for {waited} minutes"
+    return f"{campaign.description or campaign.id}: '{cause.event}' on {moment}"
+
+
+def feedback(turn: Turn, profile: Profile, event: Input) -> None:
+    """What became of a message, counted once per message and stage."""
+    campaign = event.properties.campaign_id
+    if not campaign or campaign not in turn.brain.definitions.campaign_by_id:
+        return
+    key = counter_key(campaign)
+    if event.name in _FAILED_FIELDS:
+        turn.out.count(key, _FAILED_FIELDS[event.name])
+    elif event.name == "Simulated Order":
+        turn.out.count(key, "ordered_simulated")
+    else:
+        flag = update.feedback(profile, event)
+        if flag:
+            turn.out.count(key, _FLAG_FIELDS[flag])
+
+
+def attribute_order(turn: Turn, profile: Profile, event: Input) -> None:
+    """Count a real order for the messages delivered in the seven days before it (followed, not caused by)."""
+    for send in profile.sends:
+        if send.flags & 1 and not send.flags & 8 and 0 <= event.at - send.at <= ORDERED_WITHIN_MS:
+            send.flags |= 8
+            turn.out.count(counter_key(send.campaign), "ordered")

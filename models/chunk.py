@@ -1,0 +1,120 @@
+"""Read a chunk: raw records of one partition become inputs, refused records and the time they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.decisions import DeadLetter
+from models.errors import InvalidEventError
+from models.wire import Input, Record, decode, header
+
+CARRIED_BYTES = 256 * 1024  # a larger refused record is cut in dead-letters; it still lies where it was
+
+
+@dataclass(slots=True)
+class Batch:
+    """A decoded chunk.
+
+    Parameters
+    ----------
+    lane, lanes : partition number and how many there are.
+    source : input topic; `source_index` its index in `config.topics.INPUT_NAMES`. "" and -1: timers only.
+    start, end : consumer position before the fetch, last offset + 1.
+    inputs : events in log order. rejected : refused records. ticks : how many ticks.
+    watermark : newest event time in the chunk that the broker's clock confirms, ms (0: none).
+    broker_ms : newest broker time in the chunk.
+    received : records in the chunk.
+    """
+
+    lane: int
+    lanes: int
+    source: str
+    source_index: int
+    start: int
+    end: int
+    inputs: list[Input] = field(default_factory=list)
+    rejected: list[DeadLetter] = field(default_factory=list)
+    ticks: int = 0
+    watermark: int = 0
+    broker_ms: int = 0
+    received: int = 0
+
+    @property
+    def first_ms(self) -> int:
+        """Event time of the first event, by which lanes choose between inputs."""
+        return self.inputs[0].at if self.inputs else self.watermark
+
+
+def dead_letter(topic: str, partition: int, record: Record, reason: str, detail: str) -> DeadLetter:
+    """A refused record as it is told to `dead-letters`."""
+    value = record.value or b""
+    return DeadLetter(
+        topic=topic,
+        partition=partition,
+        offset=record.offset,
+        reason=reason,
+        detail=detail[:500],
+        broker_ms=record.broker_ms,
+        key=None if record.key is None else record.key[:1000].decode("utf-8", "replace"),
+        value=value[:CARRIED_BYTES],
+        truncated=len(value) > CARRIED_BYTES,
+        headers=[(k, v.decode("utf-8", "replace")) for k, v in record.headers],
+    )
+
+
+def read_chunk(
+    records: Sequence[Record],
+    *,
+    topic: str,
+    topic_index: int,
+    lane: int,
+    lanes: int,
+    start: int,
+    end: int,
+    future_limit_ms: int,
+    watermark_delay_ms: int = 0,
+) -> Batch:
+    """Decode `records` (log order) of one partition of one input.
+
+    A record that can never be applied becomes a dead letter; the others go on. An event further in the future than
+    `future_limit_ms` after the broker's time is refused and does not move the watermark.
+    """
+    batch = Batch(lane, lanes, topic, topic_index, start, end, received=len(records))
+    inputs, prefix = batch.inputs, f"{topic}-{lane}-"
+    newest = broker = 0
+    for record in records:
+        broker_ms = record.broker_ms
+        if broker_ms > broker:
+            broker = broker_ms
+        try:
+            found = decode(record, prefix + str(record.offset))
+            at = found if type(found) is int else found.at
+            if at > broker_ms:
+                if at > broker_ms + future_limit_ms:
+                    raise InvalidEventError("far_future", f"{at - broker_ms} ms ahead of the broker's clock")
+                at = broker_ms  # a sender's fast clock must not end everybody's waiting time early
+        except InvalidEventError as error:
+            batch.rejected.append(dead_letter(topic, lane, record, error.reason, error.detail))
+            continue
+        if at > newest:
+            newest = at
+        if type(found) is int:
+            batch.ticks += 1
+        else:
+            inputs.append(found)
+    batch.watermark = max(0, newest - watermark_delay_ms)
+    batch.broker_ms = broker
+    return batch
+
+
+def origin_of(record: Record) -> tuple[str, tuple[int, int, int]] | None:
+    """Which lane forwarded this record, and the position of that decision; None for a record that came directly."""
+    if not record.headers or header(record.headers, "kairos-origin") is None:
+        return None
+    lane = header(record.headers, "kairos-lane")
+    try:
+        position = tuple(int(header(record.headers, f"kairos-{part}") or "") for part in ("epoch", "seq", "n"))
+    except ValueError:
+        return None
+    return str(lane), (position[0], position[1], position[2])

@@ -1,0 +1,271 @@
+"""The heart: apply one batch to the profiles it touches and decide what follows.
+
+Pure: no I/O, no clock, no unseeded randomness. The same states, batch and brain always give the same outcome, which is
+what lets the audit replay the log and compare.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import xxhash
+
+from config.definitions import Offer
+from models import churn
+from models.brain import Brain
+from models.campaigns import run as campaigns
+from models.campaigns.view import user_view
+from models.chunk import Batch, origin_of
+from models.decisions import BasketExample, Cause, OfferDecision, effect_id
+from models.experiments.count import convert, expose
+from models.lane import LaneState
+from models.offers.rank import rank_offers
+from models.outcome import Outcome, ScoreRow, cause_of
+from models.profile import dedupe, update
+from models.profile.state import Profile, Timer
+from models.wire import Input, lane_of
+
+
+@dataclass(slots=True)
+class Turn:
+    """One call of :func:`decide`: what its parts share."""
+
+    batch: Batch
+    lane: LaneState
+    brain: Brain
+    profiles: dict[str, Profile]
+    out: Outcome
+    rows: list[ScoreRow]
+    watermark_before: int
+
+
+def decide(profiles: dict[str, Profile | None], fired: list[str], batch: Batch, lane: LaneState, brain: Brain) -> Outcome:
+    """Apply a batch.
+
+    Parameters
+    ----------
+    profiles : every user of the batch and of `fired`; None for a user that Redis does not know. They become the
+        core's own: it changes them in place, and whoever calls decodes fresh ones for another try.
+    fired : users with a timer due at the lane's watermark after this batch, earliest first.
+    batch : decoded chunk (or an empty one: timers only).
+    lane : state of the lane, changed in place (counts, watermarks).
+    brain : policies and snapshots, frozen.
+
+    Returns
+    -------
+    Everything that has to be written, in one transaction.
+    """
+    known = {user: profile for user, profile in profiles.items() if profile is not None}
+    turn = Turn(batch, lane, brain, known, Outcome(), [], lane.watermark)
+    out = turn.out
+    lane.received += batch.received
+    lane.rejected += len(batch.rejected)
+    lane.ticks += batch.ticks
+    lane.applied += batch.ticks
+    for letter in batch.rejected:
+        out.dead.append(letter)
+    for event in batch.inputs:
+        profile = _owned(turn, event)
+        if profile is None:
+            continue
+        if dedupe.is_duplicate(profile, event.digest, event.record.broker_ms):
+            lane.duplicate += 1
+            out.profiles[event.user] = profile
+            continue
+        lane.applied += 1
+        out.profiles[event.user] = profile
+        _apply(turn, profile, event)
+    if batch.source_index >= 0:
+        lane.watermarks[batch.source_index] = max(lane.watermarks[batch.source_index], batch.watermark)
+    for user in fired:
+        profile = known.get(user)
+        if profile is None:
+            out.due[user] = 0
+            continue
+        out.profiles[user] = profile
+        _fire(turn, user, profile, lane.watermark)
+    for alert in churn.score(out, turn.rows, brain.churn, brain.definitions.churn):
+        cause = Cause("alert", alert.id, "Churn Alert", alert.at)
+        campaigns.on_alert(turn, alert.user, known[alert.user], alert, cause)
+    _index(turn)
+    return out
+
+
+def _owned(turn: Turn, event: Input) -> Profile | None:
+    """Profile of the event's user, new if need be; None when the record is not this lane's or came twice."""
+    profile = turn.profiles.get(event.user)
+    batch, lane = turn.batch, turn.lane
+    if event.record.headers:
+        origin = origin_of(event.record)
+        if origin is not None:
+            source = f"{batch.source} {origin[0]}"
+            if lane.origins.get(source, (-1, -1, -1)) >= origin[1]:
+                lane.duplicate += 1
+                return None
+            lane.origins[source] = origin[1]
+    if profile is not None:
+        return profile
+    # Only users without a profile are checked: whoever has one here was found to belong here.
+    owner = lane_of(event.user, batch.lanes)
+    if owner != batch.lane:
+        if event.record.headers and origin_of(event.record) is not None:
+            lane.rejected += 1
+            turn.out.reject(batch, event, "misrouted", f"forwarded once, belongs to partition {owner}")
+        else:
+            lane.forwarded += 1
+            turn.out.forwards.append((owner, event))
+        return None
+    profile = turn.profiles[event.user] = Profile(seen_since=event.record.broker_ms // 1000)
+    return profile
+
+
+def _apply(turn: Turn, profile: Profile, event: Input) -> None:
+    """One event: profile, experiments, triggers, offers, and a moment to score."""
+    out, brain, name = turn.out, turn.brain, event.name
+    definitions, index = brain.definitions, brain.index
+    while profile.tick_due and profile.tick_due * 1000 <= event.at:
+        _tick(turn, event.user, profile)  # the silence before this event is over: score it as it was
+    update.touch(profile, event.at, definitions.policy.session_gap_ms)
+    handler = update.HANDLERS.get(name)
+    if handler is not None:
+        before = tuple(profile.bought) if name == "Order Completed" else ()
+        handler(profile, event)
+        if name == "Order Completed":
+            _order(turn, profile, event, before)
+    elif name in brain.feedback_names:
+        campaigns.feedback(turn, profile, event)
+    for experiment in brain.exposed_by.get(name, ()):
+        if experiment.id not in profile.exposures:
+            variant = brain.assign(experiment, event.user)
+            if variant is not None:
+                expose(out, profile, event.user, experiment, variant, cause_of(event))
+    metrics = brain.metrics_on.get(name)
+    if metrics and profile.exposures:
+        convert(out, profile, event, metrics)
+    if profile.timers and index.cancelled_by(name):
+        campaigns.cancel(turn, event.user, profile, event, index.cancelled_by(name))
+    if index.listens(name):
+        campaigns.on_event(turn, event.user, profile, event)
+    if profile.orders:
+        turn.rows.append(churn.row_of(event.user, profile, event.at, event, definitions.churn))
+        if profile.tick_due == 0:
+            churn.schedule(profile, slot_of(event.user), max(event.at, turn.watermark_before), definitions.churn)
+    if name in brain.decide_offers_on:
+        decide_offers(turn, event.user, profile, event.at, cause_of(event))
+
+
+def _order(turn: Turn, profile: Profile, event: Input, bought_before: tuple[str, ...]) -> None:
+    churn.returned(profile, event.at, turn.brain.definitions.churn)
+    campaigns.attribute_order(turn, profile, event)
+    items = []
+    for line in event.properties.products or ():
+        item = update.item_id(line)
+        if item is not None:
+            quantity = 1 if line.quantity is None else int(line.quantity)
+            items.append((item, (line.name or "")[:120], update.to_minor(line.price or 0.0), quantity))
+    if items:
+        turn.out.effects.append(
+            BasketExample(
+                id=effect_id("recs", "basket", event.user, event.message_id),
+                user=event.user,
+                at=event.at,
+                order_id=str(event.properties.order_id or event.message_id),
+                items=items,
+                history=list(bought_before),
+            )
+        )
+
+
+def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause) -> OfferDecision | None:
+    """Rank the user's offers; the last decision of a user can be read at any time."""
+    brain, definitions = turn.brain, turn.brain.definitions
+    context: dict[str, Any] = {}
+
+    def eligible(offer: Offer) -> bool:
+        condition = brain.conditions.get(offer.when or "")
+        if condition is None:
+            return True
+        if not context:
+            context.update(event=cause.event, properties={}, user=user_view(profile, at))
+        return condition.evaluate(context)[0]
+
+    ranked = rank_offers(
+        profile,
+        user,
+        brain.recs,
+        definitions.offers,
+        definitions.policy.offers,
+        at=at,
+        occurrence=cause.message_id,
+        eligible=eligible,
+    )
+    if not ranked:
+        return None
+    decision = OfferDecision(
+        id=effect_id("offers", "ranked", user, cause.message_id),
+        user=user,
+        at=at,
+        offers=ranked,
+        cause=cause,
+        snapshot=brain.recs.version,
+    )
+    turn.out.effects.append(decision)
+    turn.out.offers[user] = decision
+    return decision
+
+
+def _fire(turn: Turn, user: str, profile: Profile, watermark: int) -> None:
+    """Everything of the user that is due at the watermark: delayed triggers, held messages, the tick of silence."""
+    due = [timer for timer in profile.timers if timer.due <= watermark]
+    if due:
+        profile.timers = [timer for timer in profile.timers if timer.due > watermark]
+        for timer in sorted(due, key=_by_due):
+            campaigns.on_timer(turn, user, profile, timer)
+    while profile.tick_due and profile.tick_due * 1000 <= watermark:
+        _tick(turn, user, profile)
+
+
+def _tick(turn: Turn, user: str, profile: Profile) -> None:
+    """Time passes for a user: labels that fell due go to training, the score is renewed, an example is begun."""
+    at, rules = profile.tick_due * 1000, turn.brain.definitions.churn
+    churn.settle(turn.out, user, profile, at, rules)
+    if profile.orders:
+        row = churn.row_of(user, profile, at, Cause("timer", f"tick-{at}", "tick", at), rules)
+        turn.rows.append(row)
+        on_grid = (profile.tick_due - slot_of(user)) % (rules.sample_every_ms // 1000) == 0
+        if on_grid and row.alert and profile.last_order_ms <= at:
+            churn.take_sample(row)
+    dedupe.rotate(profile, turn.batch.broker_ms)
+    churn.schedule(profile, slot_of(user), at, rules)
+    _rest(profile, at)
+
+
+def _rest(profile: Profile, at: int) -> None:
+    """Drop what says nothing any more about a user who has been silent."""
+    if at - profile.last_seen_ms > 30 * 86_400_000:
+        profile.cart = []
+        keep = at - 60 * 86_400_000
+        profile.sends = [send for send in profile.sends if send.at >= keep]
+
+
+def slot_of(user: str) -> int:
+    """Where the user's ticks lie within the interval, spread evenly."""
+    return xxhash.xxh3_64_intdigest(user.encode()) & 0x7FFFFFFF
+
+
+def _by_due(timer: Timer) -> tuple[int, str]:
+    return timer.due, timer.rule
+
+
+def _index(turn: Turn) -> None:
+    """Keep the timer index right: it may point too early (looked at and put later), never too late."""
+    due, fired = turn.out.due, turn.lane.watermark
+    for user, profile in turn.out.profiles.items():
+        over = dedupe.overflow(profile)
+        if over:
+            turn.lane.dedupe_overflow += over
+        wanted, indexed = profile.next_due_ms(), profile.indexed_due_ms
+        if wanted != indexed and (indexed == 0 or wanted == 0 or wanted < indexed or indexed <= fired):
+            profile.indexed_due_ms = wanted
+            due[user] = wanted

@@ -1,0 +1,201 @@
+"""What the core decides: effects as data. The lane writes them into the outbox; nothing here does anything.
+
+Each effect knows the topic it goes to and carries a deterministic id: a hash of (rule, step, user, occurrence).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+import xxhash
+
+
+def effect_id(rule: str, step: str, user: str, occurrence: str) -> str:
+    """Deterministic id of an effect, 32 hex digits.
+
+    `occurrence` is the messageId of the causing event, or for a timer the messageId that set it and its due time:
+    never an offset, which changes when a record is forwarded or redriven.
+
+    Examples
+    --------
+    >>> effect_id("win-back", "1", "u1", "m1") == effect_id("win-back", "1", "u1", "m1")
+    True
+    """
+    return xxhash.xxh3_128_hexdigest(f"{rule}\x1f{step}\x1f{user}\x1f{occurrence}".encode())
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """Why something was decided. kind: event, alert or timer."""
+
+    kind: str
+    message_id: str
+    event: str
+    at: int
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One contribution to a score: `share` in log-odds (positive = towards churn), `text` for a person."""
+
+    name: str
+    text: str
+    share: float
+
+
+class ChurnAlert(msgspec.Struct, frozen=True):
+    """A user's churn score crossed the alert threshold."""
+
+    topic: ClassVar[str] = "churn-alerts"
+
+    id: str
+    user: str
+    at: int
+    score: float
+    learned: bool
+    horizon_ms: int
+    reasons: list[Reason]
+    action: dict[str, str]
+    cause: Cause
+    snapshot: int
+    type: str = "ChurnAlert"
+
+
+class RankedOffer(msgspec.Struct, frozen=True):
+    """One answer: `propensity` is the probability with which this policy puts it where it stands."""
+
+    offer: str
+    item: str | None
+    name: str
+    score: float
+    reason: str
+    propensity: float
+    price_minor: int | None = None
+
+
+class OfferDecision(msgspec.Struct, frozen=True):
+    """Ranked next-best-offers of a user."""
+
+    topic: ClassVar[str] = "offers"
+
+    id: str
+    user: str
+    at: int
+    offers: list[RankedOffer]
+    cause: Cause
+    snapshot: int
+    type: str = "OffersRanked"
+
+
+class MessageCommand(msgspec.Struct, frozen=True):
+    """Command to send one message, or the record that one was suppressed (`type` = MessageSuppressed)."""
+
+    topic: ClassVar[str] = "messages"
+
+    type: str
+    id: str
+    user: str
+    campaign: str
+    step: str
+    channel: str
+    template: str
+    variant: str | None
+    to: str | None
+    purpose: str
+    decided_at: int
+    expires_at: int
+    locale: str | None
+    timezone: str | None
+    data: dict[str, Any]
+    reason: str
+    cause: Cause
+    suppressed: str | None = None
+    experiment: str | None = None
+
+    @property
+    def at(self) -> int:
+        """Event time of the decision, ms."""
+        return self.decided_at
+
+
+class Exposure(msgspec.Struct, frozen=True):
+    """First exposure of a user to a variant."""
+
+    topic: ClassVar[str] = "exposures"
+
+    id: str
+    user: str
+    at: int
+    experiment: str
+    variant: str
+    cause: Cause
+    type: str = "ExperimentExposed"
+
+
+class ChurnExample(msgspec.Struct, frozen=True):
+    """A matured label: features as they were at `at`, known at `due` (label 1: did not return in the horizon)."""
+
+    topic: ClassVar[str] = "training"
+
+    id: str
+    user: str
+    at: int
+    due: int
+    known_at: int
+    label: int
+    x: list[int]
+    type: str = "churn"
+
+
+class BasketExample(msgspec.Struct, frozen=True):
+    """An order as the recommender learns it: items = [id, name, price_minor, quantity], history = earlier item ids."""
+
+    topic: ClassVar[str] = "training"
+
+    id: str
+    user: str
+    at: int
+    order_id: str
+    items: list[tuple[str, str, int, int]]
+    history: list[str]
+    type: str = "basket"
+
+
+Effect = ChurnAlert | OfferDecision | MessageCommand | Exposure | ChurnExample | BasketExample
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A refused record: where it lies, why, and what it was (`value` in base64; cut when too large to carry)."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    detail: str
+    broker_ms: int
+    key: str | None
+    value: bytes
+    truncated: bool
+    headers: list[tuple[str, str]]
+
+
+class JournalEntry(msgspec.Struct, frozen=True):
+    """How one batch was applied; fixes how topics, timers and versions interleaved, so that it can be replayed exactly.
+
+    Parameters
+    ----------
+    source : input topic, or "" for a batch of timers only. start, end : the chunk's `from` and `to` offsets.
+    watermark : the lane's watermark after the batch, ms. broker_ms : newest broker time seen in it.
+    fired : users whose timers were looked at, in order. versions : snapshot name -> version; policy : definitions.
+    """
+
+    lane: int
+    seq: int
+    epoch: int
+    source: str
+    start: int
+    end: int
+    watermark: int
+    broker_ms: int
+    fired: list[str]
+    versions: dict[str, int]
+    policy: str

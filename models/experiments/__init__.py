@@ -1,0 +1,1 @@
+"""Experiments: who gets which variant, what is counted, and what the counts say."""

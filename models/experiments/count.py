@@ -1,0 +1,74 @@
+"""Exposures and conversions as exact increments of running counters.
+
+The profile keeps the user's running value of each metric; on a change the counters get new - old and new^2 - old^2, so
+that the sums are over users, not over events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from config.definitions import Experiment, Metric
+from models import decisions
+from models.decisions import Cause, effect_id
+from models.outcome import Outcome
+from models.profile.state import Exposure, Profile
+from models.profile.update import order_value_minor, to_minor
+from models.wire import Input
+
+
+def counter_key(experiment: str) -> str:
+    """Counter hash of an experiment."""
+    return f"exp:{experiment}"
+
+
+def expose(out: Outcome, profile: Profile, user: str, experiment: Experiment, variant: str, cause: Cause) -> None:
+    """Count the user's first exposure; later ones change nothing (the first variant stays)."""
+    if experiment.id in profile.exposures:
+        return
+    profile.exposures[experiment.id] = Exposure(variant, cause.at // 1000)
+    out.count(counter_key(experiment.id), f"{variant}:exposed")
+    out.effects.append(
+        decisions.Exposure(
+            id=effect_id(experiment.id, "exposure", user, "first"),
+            user=user,
+            at=cause.at,
+            experiment=experiment.id,
+            variant=variant,
+            cause=cause,
+        )
+    )
+
+
+def convert(out: Outcome, profile: Profile, event: Input, metrics: Iterable[tuple[Experiment, Metric]]) -> None:
+    """Count `event` for the metrics that wait for it, for users exposed to the experiment and inside the window."""
+    for experiment, metric in metrics:
+        exposure = profile.exposures.get(experiment.id)
+        if exposure is None or not 0 <= event.at - exposure.at * 1000 <= metric.within_ms:
+            continue
+        if metric.campaign is not None and event.properties.campaign_id != metric.campaign:
+            continue
+        old = exposure.values.get(metric.id, 0)
+        if metric.kind == "proportion":
+            if old:
+                continue
+            new = 1
+        else:
+            new = old + _value_minor(event, metric.value)
+        if new == old:
+            continue
+        exposure.values[metric.id] = new
+        key, prefix = counter_key(experiment.id), f"{exposure.variant}:{metric.id}:"
+        out.count(key, prefix + "users", (new != 0) - (old != 0))
+        out.count(key, prefix + "sum", new - old)
+        out.count(key, prefix + "sumsq", new * new - old * old)
+
+
+def _value_minor(event: Input, name: str) -> int:
+    if name == "revenue":
+        return order_value_minor(event.properties)
+    found = event.document()["properties"].get(name)
+    try:
+        return to_minor(float(found)) if found is not None else 0
+    except (TypeError, ValueError, OverflowError):
+        return 0

@@ -1,0 +1,1 @@
+"""Features: how profiles look to learners. One family is one file."""

@@ -1,0 +1,82 @@
+"""State of a lane: its position (the fence) and what it has counted. Written in every transaction of the lane."""
+
+from __future__ import annotations
+
+import msgspec
+
+from models.errors import IncompatibleSnapshotError
+
+
+class Fence(msgspec.Struct, array_like=True, frozen=True):
+    """Position of a lane: transactions so far, and the next offset of every input (-1: nothing applied yet)."""
+
+    seq: int
+    offsets: tuple[int, ...]
+
+    def step(self, source: int | None, end: int) -> Fence:
+        """The fence after one more transaction; `source` is the index of the input that moved on to `end`."""
+        if source is None:
+            return Fence(self.seq + 1, self.offsets)
+        offsets = list(self.offsets)
+        offsets[source] = end
+        return Fence(self.seq + 1, tuple(offsets))
+
+
+class LaneState(msgspec.Struct, array_like=True):
+    """What a lane has counted (the proof ledger) and where its time stands.
+
+    received = applied + duplicate + rejected + forwarded always holds; what lies in the log behind the fence is in
+    flight. Ticks are records too: they are received and applied, and also counted apart.
+
+    Parameters
+    ----------
+    epoch : grows whenever a worker opens the lane; orders what two owners published.
+    watermarks : event time of each input, ms; the lane's watermark is the least of them.
+    origins : "topic lane" -> (epoch, seq, n) of the last forwarded record that was taken from that lane.
+    """
+
+    epoch: int = 0
+    watermarks: list[int] = []
+    received: int = 0
+    applied: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    forwarded: int = 0
+    ticks: int = 0
+    dedupe_overflow: int = 0
+    origins: dict[str, tuple[int, int, int]] = {}
+
+    @property
+    def watermark(self) -> int:
+        """Event time up to which every input has been read, ms."""
+        return min(self.watermarks) if self.watermarks else 0
+
+    def balances(self) -> bool:
+        """True if every received record has exactly one fate."""
+        return self.received == self.applied + self.duplicate + self.rejected + self.forwarded
+
+
+_encoder = msgspec.msgpack.Encoder()
+_fence = msgspec.msgpack.Decoder(Fence)
+_state = msgspec.msgpack.Decoder(LaneState)
+encode = _encoder.encode
+
+
+def decode_fence(packed: bytes | None, inputs: int) -> Fence:
+    """Fence from Redis; a lane that never committed anything has none."""
+    if packed is None:
+        return Fence(0, (-1,) * inputs)
+    try:
+        return _fence.decode(packed)
+    except msgspec.DecodeError as error:
+        raise IncompatibleSnapshotError(f"a stored fence cannot be read: {error}") from error
+
+
+def decode_state(packed: bytes | None, inputs: int) -> LaneState:
+    """Lane state from Redis."""
+    if packed is None:
+        return LaneState(watermarks=[0] * inputs)
+    try:
+        return _state.decode(packed)
+    except msgspec.DecodeError as error:
+        raise IncompatibleSnapshotError(f"a stored lane state cannot be read: {error}") from error

@@ -1,0 +1,62 @@
+"""What one batch decided, collected while it is applied: effects, counters, and the indexes that changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from models.chunk import Batch, dead_letter
+from models.decisions import Cause, DeadLetter, Effect, OfferDecision
+from models.profile.state import Profile
+from models.wire import Input
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Result of the core for one batch.
+
+    Parameters
+    ----------
+    profiles : users whose state changed. effects : in the order in which they were decided.
+    counters : "kind:id" -> field -> increment (experiments and campaigns).
+    forwards : records of other lanes, as (owner lane, record). dead : refused records.
+    due : user -> new earliest due time for the timer index, ms; 0 takes the user out of it.
+    offers : latest ranked offers of a user, readable at any time.
+    """
+
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    effects: list[Effect] = field(default_factory=list)
+    counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    forwards: list[tuple[int, Input]] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    due: dict[str, int] = field(default_factory=dict)
+    offers: dict[str, OfferDecision] = field(default_factory=dict)
+
+    def count(self, key: str, name: str, by: int = 1) -> None:
+        """Add to one running counter."""
+        if by:
+            fields = self.counters.setdefault(key, {})
+            fields[name] = fields.get(name, 0) + by
+
+    def reject(self, batch: Batch, event: Input, reason: str, detail: str) -> None:
+        """Refuse an event that could be read."""
+        self.dead.append(dead_letter(batch.source, batch.lane, event.record, reason, detail))
+
+
+@dataclass(slots=True)
+class ScoreRow:
+    """A moment at which a user is scored: on an event or on a tick while silent."""
+
+    user: str
+    profile: Profile
+    at: int
+    x: list[int]
+    cause: Cause | Input
+    alert: bool
+
+
+def cause_of(event: Input) -> Cause:
+    """Cause of what an event brought about."""
+    return Cause("event", event.message_id, event.name, event.at)
+
+
+__all__ = ["Batch", "Outcome", "ScoreRow", "cause_of"]

@@ -1,0 +1,54 @@
+"""MessageIds a user's events carried: two generations of 8-byte hashes in the profile, rotated daily by broker time.
+
+An id is remembered for 24 to 48 hours. Kept as plain bytes: searching is one `bytes.find`, storing one concatenation.
+"""
+
+from __future__ import annotations
+
+from models.profile.state import SEEN_IDS, Profile
+
+ROTATE_S = 86_400
+
+
+def _holds(ids: bytes, digest: bytes) -> bool:
+    found = ids.find(digest)
+    while found >= 0:
+        if found % 8 == 0:
+            return True
+        found = ids.find(digest, found + 1)  # a match across two ids is none
+    return False
+
+
+def rotate(profile: Profile, broker_ms: int) -> None:
+    """Forget ids older than two generations."""
+    age = broker_ms // 1000 - profile.seen_since
+    if age >= ROTATE_S:
+        profile.seen_before = profile.seen if age < 2 * ROTATE_S else b""
+        profile.seen = b""
+        profile.seen_since = broker_ms // 1000
+
+
+def is_duplicate(profile: Profile, digest: bytes, broker_ms: int) -> bool:
+    """True if the id was seen before; otherwise it is remembered.
+
+    Examples
+    --------
+    >>> profile = Profile()
+    >>> [is_duplicate(profile, digest, 0) for digest in (b"12345678", b"abcdefgh", b"12345678")]
+    [False, False, True]
+    """
+    if broker_ms // 1000 - profile.seen_since >= ROTATE_S:
+        rotate(profile, broker_ms)
+    if _holds(profile.seen, digest) or (profile.seen_before and _holds(profile.seen_before, digest)):
+        return True
+    profile.seen += digest
+    return False
+
+
+def overflow(profile: Profile) -> int:
+    """Drop the oldest ids above the limit of a generation; returns how many (a metric counts them)."""
+    over = len(profile.seen) // 8 - SEEN_IDS
+    if over > 0:
+        profile.seen = profile.seen[8 * over :]
+        return over
+    return 0

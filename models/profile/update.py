@@ -1,0 +1,238 @@
+"""How each kind of event changes the profile. One small function per kind; all are pure and never fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from models.features.churn import DAY_MS, RECENT_HALF_LIFE_DAYS, add_purchase_day
+from models.profile import decay
+from models.profile.state import (
+    ATTRIBUTES,
+    BOUGHT_ITEMS,
+    CART_ITEMS,
+    CATEGORIES,
+    RECENT_ITEMS,
+    Profile,
+)
+from models.wire import Input, Product, Properties
+
+DAY_S = 86_400
+CATEGORY_HALF_LIFE_S = 30 * DAY_S
+_FEEDBACK_FLAGS = {
+    "Email Delivered": 1,
+    "Message Delivered": 1,
+    "Push Notification Received": 1,
+    "Email Opened": 2,
+    "Email Link Clicked": 4,
+    "Push Notification Tapped": 4,
+}
+_CHANNEL_SLOT = {1: 0, 2: 1, 4: 2}
+
+
+def to_minor(amount: float) -> int:
+    """Money in minor units (hundredths).
+
+    Examples
+    --------
+    >>> to_minor(2.55)
+    255
+    """
+    return round(amount * 100)
+
+
+def item_id(product: Product | Properties) -> str | None:
+    """Id of a product: product_id, else sku."""
+    found = product.product_id if product.product_id is not None else product.sku
+    return None if found is None or found == "" else str(found)[:64]
+
+
+def order_value_minor(properties: Properties) -> int:
+    """Value of an order: revenue, else total, else the sum of price x quantity."""
+    if properties.revenue is not None:
+        return to_minor(properties.revenue)
+    if properties.total is not None:
+        return to_minor(properties.total)
+    lines = properties.products or ()
+    return sum(to_minor((line.price or 0.0) * (1.0 if line.quantity is None else line.quantity)) for line in lines)
+
+
+def touch(profile: Profile, at_ms: int, session_gap_ms: int) -> None:
+    """Count the event and keep the session. A late event is counted and moves nothing."""
+    at = at_ms // 1000
+    profile.events += 1
+    if profile.first_seen == 0 or at < profile.first_seen:
+        profile.first_seen = at
+    if at_ms >= profile.last_seen_ms:
+        if at_ms - profile.last_seen_ms > session_gap_ms:
+            profile.sessions += 1
+            profile.session_start = at
+            profile.session_events = 0
+        profile.session_events += 1
+        profile.last_seen_ms = at_ms
+
+
+def _remember_item(profile: Profile, item: str) -> None:
+    recent = profile.recent
+    if recent and recent[-1] == item:
+        return
+    if item in recent:
+        recent.remove(item)
+    recent.append(item)
+    if len(recent) > RECENT_ITEMS:
+        del recent[0]
+
+
+def _like_category(profile: Profile, category: str, amount: float, at: int) -> None:
+    categories = profile.categories
+    passed = at - profile.categories_at
+    if passed > 3600 and categories:  # decayed by the hour: finer steps change nothing anyone can see
+        factor = 0.5 ** (passed / CATEGORY_HALF_LIFE_S)
+        profile.categories = categories = {k: v * factor for k, v in categories.items()}
+    if passed > 3600:
+        profile.categories_at = at
+    categories[category] = categories.get(category, 0.0) + amount
+    if len(categories) > CATEGORIES:
+        del categories[min(categories, key=lambda name: (categories[name], name))]
+
+
+def viewed(profile: Profile, event: Input) -> None:
+    """A product or a list of products was looked at."""
+    at = event.at // 1000
+    decay.bump(profile, decay.VIEWS, 1.0, at)
+    properties = event.properties
+    item = item_id(properties)
+    if item is not None:
+        _remember_item(profile, item)
+    if properties.category:
+        _like_category(profile, properties.category[:64], 1.0, at)
+
+
+def added(profile: Profile, event: Input) -> None:
+    """A product was put into the cart."""
+    at = event.at // 1000
+    decay.bump(profile, decay.ADDS, 1.0, at)
+    properties = event.properties
+    item = item_id(properties)
+    if item is not None:
+        _remember_item(profile, item)
+        if event.at > profile.last_order_ms and all(line[0] != item for line in profile.cart):
+            profile.cart.append((item, (properties.name or item)[:80], to_minor(properties.price or 0.0)))
+            if len(profile.cart) > CART_ITEMS:
+                del profile.cart[0]
+    if properties.category:
+        _like_category(profile, properties.category[:64], 2.0, at)
+
+
+def removed(profile: Profile, event: Input) -> None:
+    """A product was taken out of the cart."""
+    item = item_id(event.properties)
+    profile.cart = [line for line in profile.cart if line[0] != item]
+
+
+def ordered(profile: Profile, event: Input) -> None:
+    """An order was completed."""
+    at, day = event.at // 1000, event.at // DAY_MS
+    value = order_value_minor(event.properties)
+    if profile.orders == 0:
+        profile.purchase_days, profile.recent_purchases = 1, 1.0
+        profile.first_order, profile.last_order_ms = at, event.at
+    else:
+        last_day, first_day = profile.last_order_ms // DAY_MS, profile.first_order // DAY_S
+        if day > last_day:
+            profile.purchase_days += 1
+            profile.recent_purchases = round(add_purchase_day(profile.recent_purchases, day - last_day), 4)
+        elif day not in (last_day, first_day):  # late, and a day of its own as far as the profile can tell
+            profile.purchase_days += 1
+            profile.recent_purchases += round(2.0 ** ((day - last_day) / RECENT_HALF_LIFE_DAYS), 4)
+        profile.first_order = min(profile.first_order, at)
+        profile.last_order_ms = max(profile.last_order_ms, event.at)
+    profile.orders += 1
+    profile.money_minor += value
+    decay.bump(profile, decay.ORDERS, 1.0, at)
+    decay.bump(profile, decay.SPEND, value / 100, at)
+    bought = profile.bought
+    for line in event.properties.products or ():
+        item = item_id(line)
+        if item is None:
+            continue
+        bought[item] = bought.pop(item, 0) + 1  # moved to the end: the order of the keys is recency
+        if line.category:
+            _like_category(profile, line.category[:64], 3.0, at)
+    while len(bought) > BOUGHT_ITEMS:
+        # The one bought least often goes, the longest ago first.
+        del bought[min(bought, key=bought.__getitem__)]
+    if profile.cart and event.at >= profile.last_order_ms:
+        profile.cart = []
+
+
+def refunded(profile: Profile, event: Input) -> None:
+    """An order was refunded or cancelled, wholly or in part."""
+    profile.refunds += 1
+    profile.money_minor -= abs(order_value_minor(event.properties))
+
+
+def identified(profile: Profile, event: Input) -> None:
+    """Attributes and consent that the user told us."""
+    for name, value in (event.traits or {}).items():
+        if name == "consent" and isinstance(value, dict):
+            profile.consent.update({str(k)[:32]: bool(v) for k, v in value.items()})
+        elif value is None:
+            profile.attributes.pop(name, None)
+        elif isinstance(value, str | int | float | bool):
+            kept: Any = value[:200] if isinstance(value, str) else value
+            if name in profile.attributes or len(profile.attributes) < ATTRIBUTES:
+                profile.attributes[name[:64]] = kept
+    if len(profile.consent) > ATTRIBUTES:
+        profile.consent = dict(list(profile.consent.items())[-ATTRIBUTES:])
+
+
+def unsubscribed(profile: Profile, event: Input) -> None:
+    """No more marketing through this channel (without a channel: e-mail)."""
+    profile.consent["push" if "Push" in event.name else "email"] = False
+
+
+def complained(profile: Profile, event: Input) -> None:
+    """A hard bounce or a complaint: the address is not written to any more, not even transactionally."""
+    profile.consent["suppressed"] = True
+
+
+def feedback(profile: Profile, event: Input) -> int:
+    """What became of a message. Returns the flag that is new for that message (see `Send.flags`), 0 if none."""
+    flag = _FEEDBACK_FLAGS.get(event.name, 0)
+    message_id = event.properties.message_id
+    if not flag or message_id is None:
+        return 0
+    channel = "push" if event.name.startswith("Push") else "email" if event.name.startswith("Email") else "log"
+    try:
+        digest = bytes.fromhex(message_id)[:8]
+    except ValueError:
+        return 0
+    for send in profile.sends:
+        if send.digest == digest:
+            if send.flags & flag:
+                return 0
+            send.flags |= flag
+            counts = profile.channels.setdefault(channel, [0, 0, 0])
+            counts[_CHANNEL_SLOT[flag]] += 1
+            return flag
+    return 0
+
+
+HANDLERS: dict[str, Callable[[Profile, Input], Any]] = {
+    "Product Viewed": viewed,
+    "Product Clicked": viewed,
+    "Product List Viewed": viewed,
+    "page": viewed,
+    "screen": viewed,
+    "Product Added": added,
+    "Wishlist Product Added to Cart": added,
+    "Product Removed": removed,
+    "Order Completed": ordered,
+    "Order Refunded": refunded,
+    "Order Cancelled": refunded,
+    "identify": identified,
+    "Unsubscribed": unsubscribed,
+    "Email Bounced": complained,
+    "Email Marked as Spam": complained,
+}

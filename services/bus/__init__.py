@@ -1,0 +1,22 @@
+"""The log, for everything that is not a stream processor: publish, create topics, read a topic from a place to a place.
+
+kafka-python is imported in this package only.
+"""
+
+from services.bus.admin import TopicInfo, create_topics, describe
+from services.bus.publisher import DeliveryError, Publisher, Undelivered, topic_for
+from services.bus.reader import Follower, Record, end_offsets, read_topic
+
+__all__ = [
+    "DeliveryError",
+    "Follower",
+    "Publisher",
+    "Record",
+    "TopicInfo",
+    "Undelivered",
+    "create_topics",
+    "describe",
+    "end_offsets",
+    "read_topic",
+    "topic_for",
+]

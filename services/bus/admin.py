@@ -1,0 +1,130 @@
+"""Create the topics of ``config/topics.py``, or say clearly why the existing ones cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from config.topics import TOPICS, Topic, partitions_of
+from models.errors import ConfigurationError, TransientError
+
+_MISSING = 3  # UNKNOWN_TOPIC_OR_PARTITION
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic as the broker has it."""
+
+    name: str
+    partitions: int
+    replication: int
+
+
+def create_topics(bootstrap: str, lanes: int, replication: int = 1, timeout_ms: int = 30_000) -> list[str]:
+    """Create the topics that do not exist yet; calling it again changes nothing.
+
+    Parameters
+    ----------
+    bootstrap : ``host:port`` of the brokers, comma separated.
+    lanes : partitions of every topic that is keyed by user.
+    replication : replicas of each.
+    timeout_ms : time limit.
+
+    Returns
+    -------
+    Names of the topics that were created.
+
+    Raises
+    ------
+    ConfigurationError
+        A topic exists with another number of partitions. Users would change partition, so nothing is created.
+    TransientError
+        The brokers cannot be reached or did not answer in time.
+    """
+    with _admin(bootstrap, timeout_ms) as admin:
+        existing = _described(admin)
+        wrong = [
+            f"{topic.name} has {existing[topic.name].partitions} partitions, needed {partitions_of(topic, lanes)}"
+            for topic in TOPICS
+            if topic.name in existing and existing[topic.name].partitions != partitions_of(topic, lanes)
+        ]
+        if wrong:
+            raise ConfigurationError(
+                "; ".join(wrong),
+                where=bootstrap,
+                remedy="The number of partitions is fixed when a topic is created, because it says which lane owns a "
+                f"user. Start Kairos with the number of lanes that the topics have (KAIROS_LANES, now {lanes}), or use "
+                "another cluster.",
+            )
+        missing = [topic for topic in TOPICS if topic.name not in existing]
+        for topic in missing:
+            _create(admin, topic, lanes, replication, timeout_ms)
+        return [topic.name for topic in missing]
+
+
+def describe(bootstrap: str, timeout_ms: int = 30_000) -> dict[str, TopicInfo]:
+    """Topics of the cluster (internal ones left out) by name.
+
+    Raises
+    ------
+    TransientError
+        The brokers cannot be reached or did not answer in time.
+    """
+    with _admin(bootstrap, timeout_ms) as admin:
+        return _described(admin)
+
+
+@contextmanager
+def _admin(bootstrap: str, timeout_ms: int) -> Iterator[Any]:
+    try:
+        admin = KafkaAdminClient(
+            bootstrap_servers=[part.strip() for part in bootstrap.split(",")],
+            client_id="kairos-admin",
+            bootstrap_timeout_ms=timeout_ms,
+            request_timeout_ms=timeout_ms,
+        )
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except KafkaError as error:
+        raise TransientError(f"Kafka at {bootstrap} did not do what was asked: {error!r}") from error
+
+
+def _described(admin: Any) -> dict[str, TopicInfo]:
+    found: dict[str, TopicInfo] = {}
+    for topic in admin.describe_topics():
+        if topic.get("is_internal") or topic.get("error_code") == _MISSING:
+            continue
+        partitions = topic["partitions"]
+        replicas = len(partitions[0].get("replica_nodes") or ()) if partitions else 0
+        found[topic["name"]] = TopicInfo(topic["name"], len(partitions), replicas)
+    return found
+
+
+def _create(admin: Any, topic: Topic, lanes: int, replication: int, timeout_ms: int) -> None:
+    wanted = NewTopic(
+        name=topic.name,
+        num_partitions=partitions_of(topic, lanes),
+        replication_factor=replication,
+        topic_configs={
+            "retention.ms": str(topic.retention_ms),
+            "message.timestamp.type": "LogAppendTime" if topic.broker_time else "CreateTime",
+        },
+    )
+    try:
+        admin.create_topics([wanted], timeout_ms=timeout_ms)
+    except TopicAlreadyExistsError:
+        # Another process was quicker; what it made must fit too.
+        made = _described(admin).get(topic.name)
+        if made is not None and made.partitions != partitions_of(topic, lanes):
+            raise ConfigurationError(
+                f"{topic.name} has {made.partitions} partitions, needed {partitions_of(topic, lanes)}",
+                remedy="Another process created it with another number of lanes.",
+            ) from None

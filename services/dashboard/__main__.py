@@ -1,0 +1,38 @@
+"""Start the page: ``python -m services.dashboard``, configured by ``KAIROS_...``."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import uvicorn
+
+from config.settings import load_settings
+from services.dashboard.app import make_app
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def main() -> None:
+    """Serve until stopped."""
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("dashboard").info(
+        "dashboard.start http://%s:%d", settings.http.host, settings.http.port
+    )
+    uvicorn.run(
+        make_app(settings, _now_ms),
+        host=settings.http.host,
+        port=settings.http.port,
+        # It logs every web socket at INFO.
+        log_level="debug" if settings.log_level == "DEBUG" else "warning",
+        # Open pages hold a websocket; they do not keep the process alive.
+        timeout_graceful_shutdown=2,
+        access_log=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

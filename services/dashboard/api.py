@@ -1,0 +1,81 @@
+"""The HTTP surface around the page: the same as JSON, health, metrics, unsubscribe."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse
+
+from models.errors import TransientError
+from services.dashboard.metrics import CONTENT_TYPE, exposition
+from services.dashboard.reader import PageReader
+from services.dashboard.render import render_unsubscribe
+from services.dashboard.unsubscribe import InvalidTokenError, Unsubscriber
+
+_FRESH = {"Cache-Control": "no-store"}
+# The page behind a link in a mail: no script, no other host, not framed, its address (the token) not told.
+_GUARDED = {
+    **_FRESH,
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def make_router(reader: PageReader, unsubscriber: Unsubscriber) -> APIRouter:
+    """Routes of the page's process, besides the page."""
+    router = APIRouter()
+
+    @router.get("/api/live", summary="The page as JSON")
+    async def live() -> Response:
+        page = reader.page or await reader.read()
+        status = 503 if page.status.level == "away" else 200
+        return Response(msgspec.json.encode(page), status, _FRESH, "application/json")
+
+    @router.get("/healthz", summary="This process is up")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz", summary="This process can show something true")
+    async def readyz(response: Response) -> dict[str, str]:
+        page = reader.page or await reader.read()
+        if page.status.level == "away":
+            response.status_code = 503
+            return {"status": "away", "reason": page.status.detail}
+        return {"status": "ok"}
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    async def metrics() -> Response:
+        page = reader.page or await reader.read()
+        return Response(exposition(page), 200, _FRESH, CONTENT_TYPE)
+
+    @router.get("/u/{token}", summary="Ask whether to unsubscribe; changes nothing", include_in_schema=False)
+    async def ask(token: str) -> HTMLResponse:
+        try:
+            unsubscriber.read(token)
+        except InvalidTokenError:
+            return _answer("invalid", 404)
+        return _answer("ask", 200, token)
+
+    # Mail clients post `List-Unsubscribe=One-Click` here without cookies (RFC 8058); the body says no more.
+    @router.post("/u/{token}", summary="Unsubscribe", include_in_schema=False)
+    async def unsubscribe(token: str) -> HTMLResponse:
+        try:
+            await asyncio.to_thread(unsubscriber.unsubscribe, token)
+        except InvalidTokenError:
+            return _answer("invalid", 404)
+        except TransientError:
+            return _answer("later", 503)
+        return _answer("done", 200)
+
+    return router
+
+
+def _answer(state: str, status: int, token: str = "") -> HTMLResponse:
+    headers = {**_GUARDED, "Retry-After": "60"} if status == 503 else _GUARDED
+    return HTMLResponse(render_unsubscribe(state=state, token=token), status, headers)

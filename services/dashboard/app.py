@@ -1,0 +1,56 @@
+"""Put the page's process together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from nicegui import ui
+
+from config.loader import load_definitions
+from config.settings import Settings
+from services.channels.tokens import Tokens
+from services.dashboard.api import make_router
+from services.dashboard.page import FAVICON, STATIC, install_page
+from services.dashboard.reader import PageReader
+from services.dashboard.unsubscribe import Unsubscriber
+from services.state.live import LiveReader
+
+
+def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
+    """Make the application: page, JSON, health, metrics, unsubscribe. One per process, as NiceGUI is.
+
+    Parameters
+    ----------
+    settings : where Redis and Kafka are, the definitions' folder, the key of the links.
+    now_ms : wall clock.
+    """
+    live = LiveReader(settings.redis.url.get_secret_value(), settings.lanes)
+    reader = PageReader(live, load_definitions(settings.config_dir, check_templates=False), now_ms)
+
+    def shop_time_ms() -> int:
+        page = reader.page
+        if page is not None and page.clock.label and page.clock.at_ms is not None:
+            return page.clock.at_ms
+        return now_ms()
+
+    unsubscriber = Unsubscriber(
+        Tokens(settings.secret_key.get_secret_value()), settings.kafka.bootstrap, shop_time_ms
+    )
+
+    @asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        await reader.start()
+        yield
+        await reader.stop()
+        unsubscriber.close()
+
+    # FastAPI's own documentation pages load their scripts from another host; the schema itself stays.
+    app = FastAPI(title="Kairos", docs_url=None, redoc_url=None, lifespan=running)
+    app.include_router(make_router(reader, unsubscriber))
+    app.mount("/assets", StaticFiles(directory=STATIC), name="assets")
+    install_page(reader)
+    ui.run_with(app, title="Kairos", favicon=FAVICON, tailwind=False, dark=False, show_welcome_message=False)
+    return app

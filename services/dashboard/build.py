@@ -1,0 +1,264 @@
+"""From what lay in Redis to what the page shows. Pure: no clock, no I/O; `now_ms` and the history come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from config.definitions import Definitions
+from config.topics import INPUT_NAMES
+from services.dashboard import words
+from services.dashboard.context import (
+    Clock,
+    Latency,
+    ModelVersion,
+    PageContext,
+    Quantiles,
+    Sample,
+    Status,
+    TailItem,
+    Tails,
+    TopicLag,
+    Totals,
+    Worker,
+)
+from services.dashboard.ledger import build_funnels, build_proof
+from services.dashboard.results import build_experiments
+from services.dashboard.status import build_status
+from services.state.live import RawLive, Snapshot
+
+TAIL_SHOWN = 8
+READERS = {"training": "learn", "messages": "deliver"}
+MODEL_TITLES = {"churn": "Churn score", "recs": "Next best offer"}
+
+Figures = Mapping[str, Any]
+
+
+def build_page(raw: RawLive, definitions: Definitions, history: Sequence[Sample], now_ms: int) -> PageContext:
+    """Build the whole page.
+
+    Parameters
+    ----------
+    raw : one reading of Redis.
+    definitions : campaigns and experiments, for their words.
+    history : samples of the last minutes, oldest first; the last one may be of this very reading.
+    now_ms : wall clock.
+    """
+    lag = lag_by_partition(raw.workers)
+    proof = build_proof(raw.lanes, lag)
+    workers = build_workers(raw)
+    totals = build_totals(raw)
+    latency = build_latency(raw.workers)
+    funnels = build_funnels(raw.campaigns, definitions.campaigns)
+    return PageContext(
+        at_ms=now_ms,
+        status=build_status(workers, totals, latency, proof, funnels, history),
+        clock=build_clock(raw),
+        totals=totals,
+        latency=latency,
+        lag=build_lag(lag),
+        tails=build_tails(raw.tails),
+        funnels=funnels,
+        experiments=build_experiments(
+            raw.experiments, definitions.experiments, currency=definitions.churn.currency
+        ),
+        proof=proof,
+        models=build_models(raw),
+        workers=workers,
+        history=tuple(history),
+    )
+
+
+def build_away(status: Status, history: Sequence[Sample], now_ms: int) -> PageContext:
+    """Build the page for when nothing can be read: it says what to do and shows no stale number."""
+    return PageContext(
+        at_ms=now_ms,
+        status=status,
+        clock=Clock(None, "\N{EN DASH}", ""),
+        totals=Totals(0, 0, 0, 0, 0, 0, 0),
+        latency=Latency(None, None),
+        history=tuple(history),
+    )
+
+
+def sample(context: PageContext) -> Sample:
+    """Point of the plots that belongs to a page."""
+    kairos = context.latency.kairos
+    return Sample(
+        context.at_ms,
+        context.totals.events_per_s,
+        kairos.p50 if kairos else None,
+        kairos.p99 if kairos else None,
+    )
+
+
+def build_clock(raw: RawLive) -> Clock:
+    """Show the replay's clock when one runs, else the slowest lane's watermark."""
+    if raw.demo is not None:
+        at_ms = _iso_to_ms(str(raw.demo.get("clock", "")))
+        speed = raw.demo.get("speed")
+        return Clock(
+            at_ms,
+            words.day(at_ms),
+            words.time_of_day(at_ms),
+            f"{words.count(float(speed))}\N{MULTIPLICATION SIGN}" if speed else "",
+            str(raw.demo.get("label") or "simulation"),
+        )
+    marks: dict[str, int] = {}
+    for figures in _deciding(raw.workers):
+        found = figures.get("watermarks", {})
+        marks.update({lane: int(mark) for lane, mark in found.items() if mark and mark > 0})
+    at_ms = min(marks.values(), default=None)
+    return Clock(at_ms, words.day(at_ms), words.time_of_day(at_ms))
+
+
+def build_totals(raw: RawLive) -> Totals:
+    """Sum the large numbers over the workers that are alive; what the lanes count comes from the lanes."""
+    deciding = _deciding(raw.workers)
+    return Totals(
+        events_per_s=_total(deciding, "events_per_s"),
+        events=sum(lane.applied - lane.ticks for lane in raw.lanes.values()),
+        alerts=round(_total(deciding, "alerts_total")),
+        offers=round(_total(deciding, "offers_total")),
+        messages=sum(counts.get("decided", 0) for counts in raw.campaigns.values()),
+        refused=sum(lane.rejected for lane in raw.lanes.values()),
+        waiting=sum(lag_by_partition(raw.workers).values()),
+    )
+
+
+def build_latency(workers: Sequence[Figures]) -> Latency:
+    """Both parts of the latency, of the slowest worker."""
+    deciding = _deciding(workers)
+    return Latency(
+        log=_slowest(figures.get("log_latency_ms") for figures in deciding),
+        kairos=_slowest(figures.get("latency_ms") for figures in deciding),
+    )
+
+
+def lag_by_partition(workers: Sequence[Figures]) -> dict[str, int]:
+    """Count waiting records per "topic-partition", from every role.
+
+    During a rebalance two workers may both name a partition: the newer figure counts.
+    """
+    lag: dict[str, int] = {}
+    for figures in sorted(workers, key=lambda one: int(one.get("at", 0))):
+        lag.update({name: max(0, int(records)) for name, records in figures.get("lag", {}).items()})
+    return lag
+
+
+def build_lag(lag: Mapping[str, int]) -> tuple[TopicLag, ...]:
+    """Sum the lag over partitions: the four inputs first, then what other roles read."""
+    topics = dict.fromkeys(INPUT_NAMES, 0) if lag else {}
+    for name, records in lag.items():
+        topic = name.rpartition("-")[0]
+        topics[topic] = topics.get(topic, 0) + records
+    largest = max(topics.values(), default=0)
+    return tuple(
+        TopicLag(topic, READERS.get(topic, "decide"), records, records / largest if largest else 0.0)
+        for topic, records in topics.items()
+    )
+
+
+def build_tails(tails: Mapping[str, Sequence[Figures]]) -> Tails:
+    """Take the newest of each tail."""
+    shown = {kind: tuple(_tail_item(item) for item in items[:TAIL_SHOWN]) for kind, items in tails.items()}
+    return Tails(**shown)
+
+
+def build_workers(raw: RawLive) -> tuple[Worker, ...]:
+    """Alive workers and silent ones, by role."""
+    alive = [
+        Worker(
+            role=str(figures.get("role", "")),
+            worker=str(figures.get("worker", "")),
+            alive=True,
+            seen=words.seconds_of_day(int(figures.get("at", 0))),
+            events_per_s=float(figures.get("events_per_s", 0)),
+            events=int(figures.get("events_total", 0)),
+            cpu_s=float(figures.get("cpu_s", 0)),
+        )
+        for figures in raw.workers
+    ]
+    silent = [
+        Worker(role, worker, False, words.seconds_of_day(seen), 0.0, 0, 0.0)
+        for role, worker, seen in raw.silent
+    ]
+    order = {"decide": 0, "learn": 1, "deliver": 2}
+    return tuple(sorted(alive + silent, key=lambda one: (order.get(one.role, 3), one.role, one.worker)))
+
+
+def build_models(raw: RawLive) -> tuple[ModelVersion, ...]:
+    """One row per model, published or not."""
+    return tuple(_model(name, title, raw) for name, title in MODEL_TITLES.items())
+
+
+def _model(name: str, title: str, raw: RawLive) -> ModelVersion:
+    snapshot = raw.snapshots.get(name)
+    in_use = [
+        int(figures["snapshots"][name])
+        for figures in _deciding(raw.workers)
+        if figures.get("snapshots", {}).get(name) is not None
+    ]
+    return ModelVersion(
+        name=name,
+        title=title,
+        version=snapshot.version if snapshot else 0,
+        in_use=min(in_use, default=None),
+        published=words.seconds_of_day(snapshot.created_ms) if snapshot else "\N{EN DASH}",
+        learned=snapshot.learned if snapshot else (False if name == "churn" else None),
+        examples=snapshot.examples if snapshot else None,
+        words=_model_words(name, snapshot),
+    )
+
+
+def _model_words(name: str, snapshot: Snapshot | None) -> str:
+    if name == "churn" and (snapshot is None or not snapshot.learned):
+        return "not learned yet: scores come from a documented recency and frequency rule"
+    if snapshot is None:
+        return "not learned yet: no order was seen"
+    if name == "churn":
+        first = snapshot.first_label_ms
+        since = f"learned since {words.day(first)}" if first else "learned"
+        return f"{since}, from {words.count(snapshot.examples or 0)} outcomes"
+    return "learned from baskets"
+
+
+def _tail_item(item: Figures) -> TailItem:
+    when = item.get("ts")
+    return TailItem(
+        at_ms=int(item.get("at") or 0),
+        when=words.short_time(int(when)) if when else "",
+        user=str(item.get("user") or ""),
+        text=str(item.get("text") or ""),
+        detail=str(item.get("detail") or ""),
+        tag=str(item.get("tag") or ""),
+    )
+
+
+def _deciding(workers: Iterable[Figures]) -> list[Figures]:
+    return [figures for figures in workers if figures.get("role") == "decide"]
+
+
+def _total(workers: Iterable[Figures], name: str) -> float:
+    return sum(float(figures.get(name) or 0) for figures in workers)
+
+
+def _slowest(parts: Iterable[Figures | None]) -> Quantiles | None:
+    measured = [part for part in parts if part and part.get("n")]
+    if not measured:
+        return None
+    return Quantiles(
+        p50=max(float(part.get("p50") or 0) for part in measured),
+        p95=max(float(part.get("p95") or 0) for part in measured),
+        p99=max(float(part.get("p99") or 0) for part in measured),
+        n=sum(int(part["n"]) for part in measured),
+    )
+
+
+def _iso_to_ms(text: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return round(moment.timestamp() * 1000) if moment.tzinfo else None

@@ -1,0 +1,465 @@
+"""What the page shows, as data: every part of the page is one of these, as is every part of `/api/live`.
+
+Frozen dataclasses without behaviour. Pure functions (:mod:`services.dashboard.build`) build them from what
+lay in Redis, and they are rendered by templates or encoded as JSON without change. Each field is described
+here; a test fails when one is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["ok", "note", "bad", "empty", "away"]
+Verdict = Literal["undecided", "ahead", "behind", "too-few"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not well.
+
+    Parameters
+    ----------
+    level : note (worth knowing) or bad (act).
+    what : what is wrong, one sentence.
+    remedy : what to do about it, one sentence.
+    """
+
+    level: Level
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The answer to "is all well?".
+
+    Parameters
+    ----------
+    level : ok, note, bad, empty (nothing has happened yet) or away (Redis does not answer).
+    headline : the answer in a few words.
+    detail : one sentence of evidence.
+    problems : what is not well, worst first.
+    """
+
+    level: Level
+    headline: str
+    detail: str
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The shop's clock: how far event time has come.
+
+    Parameters
+    ----------
+    at_ms : event time, epoch ms; None while no event was seen.
+    day, time : the same for people, UTC.
+    speed : event time per wall time in a replay, e.g. "3,000x"; empty when live.
+    label : the simulation's own label; empty when the events are real.
+    """
+
+    at_ms: int | None
+    day: str
+    time: str
+    speed: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """A latency's quantiles over the last seconds, ms.
+
+    Parameters
+    ----------
+    p50, p95, p99 : of several workers the slowest one's, because quantiles cannot be added up.
+    n : number of measurements, of all workers.
+    """
+
+    p50: float
+    p95: float
+    p99: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Latency in its two parts; they are never shown as one.
+
+    Parameters
+    ----------
+    log : in the log, from the broker's time stamp to the fetch.
+    kairos : in Kairos, from the fetch to the committed decision.
+    """
+
+    log: Quantiles | None
+    kairos: Quantiles | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The large numbers.
+
+    Parameters
+    ----------
+    events_per_s : events applied in the last second, all workers.
+    events : events applied (ticks left out), exactly, from the lanes' own counters.
+    alerts, offers : decided by the workers that are alive, since they started.
+    messages : decided by the campaigns defined, exactly, from the lanes' own counters.
+    refused : records that went to dead-letters, from the lanes' own counters.
+    waiting : records in the log that no worker has taken yet.
+    """
+
+    events_per_s: float
+    events: int
+    alerts: int
+    offers: int
+    messages: int
+    refused: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLag:
+    """Records of one topic that wait to be read.
+
+    Parameters
+    ----------
+    topic : its name.
+    reader : the role that reads it.
+    records : how many wait, over all partitions.
+    share : 0 to 1, of the largest one shown.
+    """
+
+    topic: str
+    reader: str
+    records: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class TailItem:
+    """Something that just happened.
+
+    Parameters
+    ----------
+    at_ms : wall clock, epoch ms.
+    when : event time for people.
+    user : user id.
+    text : a sentence.
+    detail : a second line, may be empty.
+    tag : one or two words, may be empty.
+    """
+
+    at_ms: int
+    when: str
+    user: str
+    text: str
+    detail: str = ""
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tails:
+    """What just happened, newest first.
+
+    Parameters
+    ----------
+    alerts : churn alerts.
+    offers : next-best-offers.
+    messages : messages decided, sent or suppressed.
+    events : input events.
+    """
+
+    alerts: tuple[TailItem, ...] = ()
+    offers: tuple[TailItem, ...] = ()
+    messages: tuple[TailItem, ...] = ()
+    events: tuple[TailItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Messages that were decided and then held back for one reason.
+
+    Parameters
+    ----------
+    reason : the reason's code.
+    words : the reason for people.
+    count : how many.
+    """
+
+    reason: str
+    words: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a funnel.
+
+    Parameters
+    ----------
+    name : decided, sent, opened, clicked or ordered.
+    count : messages that came this far.
+    share : 0 to 1, of those decided.
+    rate : of what, for people: "69 % of decided", "42 % of sent"; empty where there is none.
+    """
+
+    name: str
+    count: int
+    share: float
+    rate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """What became of a campaign's messages.
+
+    Parameters
+    ----------
+    campaign : its id.
+    description : what it is for.
+    channel : email, push or log.
+    steps : decided, sent, opened, clicked, ordered.
+    suppressions : held back, by reason, most frequent first.
+    suppressed : held back, all reasons.
+    failed : refused by the provider or the mail server.
+    unknown : handed over without a known outcome; never repeated silently.
+    expired : not sent in time, and dropped.
+    underway : decided, and no outcome yet (queued, or held over quiet hours).
+    ordered_simulated : orders that a simulator made up; never added to the real ones.
+    """
+
+    campaign: str
+    description: str
+    channel: str
+    steps: tuple[Step, ...]
+    suppressions: tuple[Suppression, ...]
+    suppressed: int
+    failed: int
+    unknown: int
+    expired: int
+    underway: int
+    ordered_simulated: int
+
+
+@dataclass(frozen=True, slots=True)
+class VariantResult:
+    """One variant in one metric.
+
+    Parameters
+    ----------
+    variant : its id.
+    control : the variant that others are compared with.
+    exposed : users who were exposed.
+    users : users who converted.
+    value : the rate, or the mean revenue per exposed user, for people.
+    difference : against the control, for people; empty for the control.
+    interval : its 95 % interval, for people; empty for the control.
+    z, p : of the two-sided test; None for the control and where there is too little.
+    planted : the effect that a simulation put in, for people; empty in a real experiment.
+    verdict : undecided, ahead, behind or too-few; None for the control.
+    words : the verdict for people.
+    low, high, point : the interval on a scale of -1 to 1 for drawing; None where there is none.
+    """
+
+    variant: str
+    control: bool
+    exposed: int
+    users: int
+    value: str
+    difference: str = ""
+    interval: str = ""
+    z: float | None = None
+    p: float | None = None
+    planted: str = ""
+    verdict: Verdict | None = None
+    words: str = ""
+    low: float | None = None
+    high: float | None = None
+    point: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricResult:
+    """One metric of an experiment.
+
+    Parameters
+    ----------
+    metric : its id.
+    title : what is counted, and within which time.
+    kind : proportion or revenue.
+    variants : one row each, control first.
+    """
+
+    metric: str
+    title: str
+    kind: str
+    variants: tuple[VariantResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentResult:
+    """One experiment.
+
+    Parameters
+    ----------
+    experiment : its id.
+    description : what is tried.
+    hypothesis : what is expected.
+    simulated : the reactions are made by a simulator; never to be read as real.
+    exposed : users exposed, all variants.
+    metrics : results per metric.
+    """
+
+    experiment: str
+    description: str
+    hypothesis: str
+    simulated: bool
+    exposed: int
+    metrics: tuple[MetricResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneProof:
+    """The proof ledger of one lane: received = applied + duplicate + rejected + forwarded + in flight.
+
+    Parameters
+    ----------
+    lane : its number; -1 for the sum.
+    received : records of the lane that lie in the log, as far as a worker saw it.
+    applied, duplicate, rejected, forwarded : their fates, counted in the lane's transactions.
+    in_flight : records in the log that are not committed yet.
+    ticks : records that only carry time; they are among those received and applied.
+    difference : received - (applied + duplicate + rejected + forwarded + in flight); 0 when it balances.
+    watermark : how far event time has come in this lane, for people.
+    """
+
+    lane: int
+    received: int
+    applied: int
+    duplicate: int
+    rejected: int
+    forwarded: int
+    in_flight: int
+    ticks: int
+    difference: int
+    watermark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The proof ledger.
+
+    Parameters
+    ----------
+    lanes : one each.
+    total : their sum.
+    balances : every lane balances; False while there is nothing to prove.
+    """
+
+    lanes: tuple[LaneProof, ...]
+    total: LaneProof | None
+    balances: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A published model.
+
+    Parameters
+    ----------
+    name : its name.
+    title : what it is for.
+    version : newest published version; 0 when none is published.
+    in_use : version that decide uses; None while no worker says so.
+    published : when it was published, wall clock, for people.
+    learned : whether it learned from labels, for a model that can tell.
+    examples : labelled examples that it learned from.
+    words : "learned since 30 Jun 2010", "not learned yet", and the like.
+    """
+
+    name: str
+    title: str
+    version: int
+    in_use: int | None
+    published: str
+    learned: bool | None
+    examples: int | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker.
+
+    Parameters
+    ----------
+    role, worker : which one.
+    alive : wrote its figures in the last 15 s.
+    seen : when it last did, wall clock, for people.
+    events_per_s, events : of this worker.
+    cpu_s : CPU it used since it started.
+    """
+
+    role: str
+    worker: str
+    alive: bool
+    seen: str
+    events_per_s: float
+    events: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One point of the plots.
+
+    Parameters
+    ----------
+    at_ms : wall clock, epoch ms.
+    events_per_s : events applied per second.
+    p50_ms, p99_ms : latency in Kairos.
+    """
+
+    at_ms: int
+    events_per_s: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """The whole page.
+
+    Parameters
+    ----------
+    at_ms : when it was read, wall clock, epoch ms.
+    status : is all well?
+    clock : the shop's clock.
+    totals : the large numbers.
+    latency : in the log and in Kairos.
+    lag : waiting records per topic.
+    tails : what just happened.
+    funnels : one per campaign.
+    experiments : one per experiment.
+    proof : the proof ledger.
+    models : published models.
+    workers : alive and silent ones.
+    history : the last minutes, oldest first.
+    """
+
+    at_ms: int
+    status: Status
+    clock: Clock
+    totals: Totals
+    latency: Latency
+    lag: tuple[TopicLag, ...] = ()
+    tails: Tails = Tails()
+    funnels: tuple[Funnel, ...] = ()
+    experiments: tuple[ExperimentResult, ...] = ()
+    proof: Proof = Proof((), None, False)
+    models: tuple[ModelVersion, ...] = ()
+    workers: tuple[Worker, ...] = ()
+    history: tuple[Sample, ...] = ()

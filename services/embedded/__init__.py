@@ -1,0 +1,1 @@
+"""The embedded stack: broker, Redis, mail sink and roles as processes of this machine, nothing to install."""

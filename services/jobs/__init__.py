@@ -1,0 +1,1 @@
+"""Batch jobs: evaluation, audit, training."""

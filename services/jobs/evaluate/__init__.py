@@ -1,0 +1,5 @@
+"""`kairos evaluate`: judge Kairos on your own history before going live (docs/evaluate.md)."""
+
+from services.jobs.evaluate.cli import evaluate_app
+
+__all__ = ["evaluate_app"]

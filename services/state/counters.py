@@ -1,0 +1,33 @@
+"""Running counters of experiments and campaigns, summed over the lanes at reading time."""
+
+from __future__ import annotations
+
+import redis
+
+from services.state import keys
+from services.state.redis_lane import translated
+
+
+def read_lane_counters(client: redis.Redis, lane: int) -> dict[str, dict[str, int]]:
+    """Counters of one lane: "exp:id" or "camp:id" -> field -> value."""
+    with translated():
+        names = sorted(name.decode() for name in client.smembers(keys.counter_names(lane)))
+        pipe = client.pipeline(transaction=True)
+        for name in names:
+            pipe.hgetall(keys.counters(lane, name))
+        found = pipe.execute()
+    return {
+        name: {field.decode(): int(value) for field, value in fields.items()}
+        for name, fields in zip(names, found, strict=True)
+    }
+
+
+def read_counters(client: redis.Redis, lanes: int) -> dict[str, dict[str, int]]:
+    """Counters of all lanes together."""
+    total: dict[str, dict[str, int]] = {}
+    for lane in range(lanes):
+        for name, fields in read_lane_counters(client, lane).items():
+            sums = total.setdefault(name, {})
+            for field, value in fields.items():
+                sums[field] = sums.get(field, 0) + value
+    return total

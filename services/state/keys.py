@@ -1,0 +1,84 @@
+"""The layout of the keys, explained in docs/redis.md and nowhere else.
+
+All keys of a lane share a hash tag, so that they lie on one node of a Redis Cluster and one transaction can hold them.
+"""
+
+from __future__ import annotations
+
+COUNTERS_PREFIX = "count:"
+
+
+def lane(lane: int, name: str) -> str:
+    """Key `name` of a lane.
+
+    Examples
+    --------
+    >>> lane(7, "fence")
+    '{p7}:fence'
+    """
+    return f"{{p{lane}}}:{name}"
+
+
+def fence(number: int) -> str:
+    """Position of the lane: sequence number and the next offset of every input."""
+    return lane(number, "fence")
+
+
+def state(number: int) -> str:
+    """Counts, watermarks and epoch of the lane."""
+    return lane(number, "lane")
+
+
+def profile(number: int, user: str) -> str:
+    """Packed profile of a user."""
+    return lane(number, f"u:{user}")
+
+
+def offers(number: int, user: str) -> str:
+    """Latest ranked offers of a user, JSON."""
+    return lane(number, f"o:{user}")
+
+
+def timers(number: int) -> str:
+    """Sorted set: user by the earliest due time, ms."""
+    return lane(number, "timers")
+
+
+def outbox(number: int, seq: int) -> str:
+    """What the lane's transaction `seq` decided and is still to be published."""
+    return lane(number, f"outbox:{seq:016d}")
+
+
+def outbox_index(number: int) -> str:
+    """Sorted set of the sequence numbers that have an outbox entry."""
+    return lane(number, "outbox")
+
+
+def counters(number: int, key: str) -> str:
+    """Running counters of an experiment (`exp:<id>`) or a campaign (`camp:<id>`), a hash of integers."""
+    return lane(number, COUNTERS_PREFIX + key)
+
+
+def counter_names(number: int) -> str:
+    """Set of the counter hashes of the lane, so that readers need no SCAN."""
+    return lane(number, "counts")
+
+
+def policy(version: str) -> str:
+    """Definitions (canonical JSON) by version; kept for the audit."""
+    return f"snapshot:policy:{version}"
+
+
+def snapshot_latest(name: str) -> str:
+    """Newest version of a model."""
+    return f"snapshot:{name}:latest"
+
+
+def snapshot(name: str, version: int) -> str:
+    """One version of a model, a packed envelope; kept for the audit."""
+    return f"snapshot:{name}:{version}"
+
+
+def learn_checkpoint(model: str) -> str:
+    """Hash of the learner's state (`data`) and the next offset of `training` (`offset`)."""
+    return f"learn:{model}:checkpoint"

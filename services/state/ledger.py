@@ -1,0 +1,378 @@
+"""The send ledger in Redis: ``ledger:<message>`` hashes and deliver's position ``deliver:<partition>:fence``.
+
+The steps are those of :mod:`models.delivery`, each a small script on **one key**: atomic, conditional, and
+possible on a Redis Cluster. They run in the order they were asked for, many in one round trip: while one
+pipeline is on its way the next requests gather (group commit), so that ``appendfsync always`` is paid once
+per round trip, not once per message.
+
+The client is ``redis.asyncio``: a message needs its two round trips (``handing``, outcome) just before and
+after its own provider call, next to hundreds of others, which threads would only make dearer. The client's
+own retries are off, because it would repeat a step whose answer was lost; whoever asks repeats it, under
+the same token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+
+from models.decisions import Cause, MessageCommand
+from models.delivery import DeliverFence, Entry, State
+from models.errors import FenceError, IncompatibleSnapshotError, TransientError
+
+DAY_MS = 86_400_000
+PIPELINE_MAX = 500
+
+# KEYS[1] = ledger:<message>. `note` adds a line to the history: "<state> <wall ms> <detail>".
+_COMMON = """
+local function note(state, at, detail)
+  local past = redis.call('HGET', KEYS[1], 'history') or ''
+  past = past .. state .. ' ' .. at .. ' ' .. detail .. '\\n'
+  redis.call('HSET', KEYS[1], 'state', state, 'at', at, 'history', past)
+end
+local e = redis.call('HMGET', KEYS[1], 'state', 'owner', 'token', 'reason', 'ref', 'attempts')
+local state, owner, token = e[1], e[2], e[3]
+"""
+
+# ARGV: owner, at, command. Answers the entry as it was before.
+_CLAIM = (
+    _COMMON
+    + """
+if not state then
+  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', '', 'attempts', '0', 'command', ARGV[3])
+  note('claimed', ARGV[2], ARGV[1])
+elseif state == 'claimed' then
+  redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+  if owner ~= ARGV[1] then note('claimed', ARGV[2], ARGV[1]) end
+end
+return e
+"""
+)
+
+# ARGV: owner, token, at, retake ('1' or '0'). Answers 1 = call the provider, 0 = do not.
+_HAND = (
+    _COMMON
+    + """
+if not state then return 0 end
+if state == 'handing' and token == ARGV[2] then return 1 end
+if (state == 'claimed' and owner == ARGV[1]) or (state == 'handing' and ARGV[4] == '1') then
+  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', ARGV[2])
+  redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+  note('handing', ARGV[3], ARGV[2])
+  return 1
+end
+return 0
+"""
+)
+
+# ARGV: token, at, reason. Answers 1 = released.
+_RELEASE = (
+    _COMMON
+    + """
+if token ~= ARGV[1] then return 0 end
+if state == 'claimed' then return 1 end
+if state ~= 'handing' then return 0 end
+note('claimed', ARGV[2], ARGV[3])
+return 1
+"""
+)
+
+# ARGV: state, owner, token, reason, ref, at, expire-at, command. Answers the state the entry has now, '' =
+# refused.
+_SETTLE = (
+    _COMMON
+    + """
+local weight = {claimed=0, handing=0, unknown=1, expired=2, failed=2, suppressed=2, delivered=3}
+local want = ARGV[1]
+if state and weight[state] >= weight[want] then return state end
+if want == 'expired' and (state == 'handing' or (state == 'claimed' and owner ~= ARGV[2])) then return '' end
+if want == 'unknown' and state == 'handing' and token ~= ARGV[3] then return '' end
+if want == 'suppressed' and state == 'handing' then return '' end
+if not state then
+  redis.call('HSET', KEYS[1], 'owner', '', 'token', '', 'attempts', '0', 'command', ARGV[8])
+end
+redis.call('HSET', KEYS[1], 'reason', ARGV[4], 'ref', ARGV[5])
+note(want, ARGV[6], ARGV[4])
+redis.call('PEXPIREAT', KEYS[1], ARGV[7])
+return want
+"""
+)
+
+# KEYS[1] = deliver:<partition>:fence. ARGV: before, after, run id. The run is asked for inside the script:
+# a failover between asking and writing would otherwise hide that the last writes are gone.
+_ADVANCE = """
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if run ~= ARGV[3] then return 'run' end
+local now = redis.call('GET', KEYS[1]) or ''
+if now == ARGV[2] then return 'ok' end
+if now ~= ARGV[1] then return 'moved' end
+redis.call('SET', KEYS[1], ARGV[2])
+return 'ok'
+"""
+
+_SCRIPTS: Final = {
+    "claim": _CLAIM, "hand": _HAND, "release": _RELEASE, "settle": _SETTLE, "advance": _ADVANCE,
+}  # fmt: skip
+
+
+def ledger_key(message: str) -> str:
+    """Key of one message's entry."""
+    return f"ledger:{message}"
+
+
+def fence_key(partition: int) -> str:
+    """Key of deliver's position in one partition of `messages`."""
+    return f"deliver:{partition}:fence"
+
+
+class Slim(msgspec.Struct, frozen=True):
+    """The part of a command that the ledger keeps to answer *why*: no address, no content."""
+
+    type: str
+    user: str
+    campaign: str
+    step: str
+    channel: str
+    template: str
+    variant: str | None
+    experiment: str | None
+    purpose: str
+    decided_at: int
+    expires_at: int
+    reason: str
+    cause: Cause
+    suppressed: str | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One line of an entry's history; `at` is wall time, ms."""
+
+    state: str
+    at: int
+    detail: str
+
+
+class Story(msgspec.Struct, frozen=True):
+    """Everything the ledger knows about a message (``kairos why MESSAGE``)."""
+
+    message: str
+    state: State
+    at: int
+    reason: str
+    ref: str
+    attempts: int
+    command: Slim
+    history: list[Step]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """An outcome to be written; `token` is the provider call it is about, `owner` whoever says it."""
+
+    command: MessageCommand
+    state: State
+    owner: str = ""
+    token: str = ""
+    reason: str = ""
+    ref: str = ""
+
+
+_encode = msgspec.json.encode
+_pack = msgspec.msgpack.Encoder(order="sorted").encode
+_unpack_fence = msgspec.msgpack.Decoder(DeliverFence).decode
+
+
+class Ledger:
+    """Conditional steps on the ledger.
+
+    Parameters
+    ----------
+    url : redis:// address.
+    timeout_ms : time limit of one round trip.
+    ttl_ms : how long an outcome is remembered. It is never forgotten before the command has expired, so a command
+        that is delivered again later than that is simply too old.
+
+    Notes ----- Every method raises :class:`models.errors.TransientError` when Redis cannot answer. All
+    steps may be repeated with the same arguments.
+    """
+
+    def __init__(self, url: str, *, timeout_ms: int = 10_000, ttl_ms: int = 30 * DAY_MS) -> None:
+        self._redis: Redis = Redis.from_url(
+            url,
+            socket_timeout=timeout_ms / 1000,
+            socket_connect_timeout=timeout_ms / 1000,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[],
+        )
+        self._ttl_ms = ttl_ms
+        self._shas: dict[str, str] = {}
+        self._waiting: list[tuple[str, str, tuple[Any, ...], asyncio.Future[Any]]] = []
+        self._pump: asyncio.Task[None] | None = None
+
+    # -- messages
+
+    async def claim_many(
+        self, commands: Sequence[MessageCommand], owner: str, at_ms: int
+    ) -> list[Entry | None]:
+        """Claim what is free or merely claimed; answers each entry as it was **before** (None: none)."""
+        replies = await asyncio.gather(
+            *(self._ask("claim", ledger_key(c.id), owner, at_ms, _slim(c)) for c in commands)
+        )
+        return [_entry(reply) for reply in replies]
+
+    async def handing(
+        self, message: str, owner: str, token: str, at_ms: int, *, retake: bool = False
+    ) -> bool:
+        """Say that the provider is about to be called. False: do not call it."""
+        return bool(await self._ask("hand", ledger_key(message), owner, token, at_ms, "1" if retake else "0"))
+
+    async def handing_many(self, messages: Sequence[tuple[str, str]], owner: str, at_ms: int) -> list[bool]:
+        """:meth:`handing` for (message, token) pairs."""
+        return list(await asyncio.gather(*(self.handing(m, owner, token, at_ms) for m, token in messages)))
+
+    async def release(self, message: str, token: str, at_ms: int, reason: str) -> bool:
+        """Back to claimed: the provider certainly did not take it."""
+        return bool(await self._ask("release", ledger_key(message), token, at_ms, reason))
+
+    async def outcome(self, outcome: Outcome, at_ms: int) -> State | None:
+        """Write an outcome; answers the state that stands now (a weightier one may), None if refused."""
+        command = outcome.command
+        expire_at = max(at_ms + self._ttl_ms, command.expires_at + DAY_MS)
+        reply: bytes = await self._ask(
+            "settle", ledger_key(command.id), outcome.state.value, outcome.owner, outcome.token,
+            outcome.reason, outcome.ref, at_ms, expire_at, _slim(command),
+        )  # fmt: skip
+        return State(reply.decode()) if reply else None
+
+    async def outcome_many(self, outcomes: Sequence[Outcome], at_ms: int) -> list[State | None]:
+        """:meth:`outcome` for many, in as few round trips as possible."""
+        return list(await asyncio.gather(*(self.outcome(one, at_ms) for one in outcomes)))
+
+    async def read(self, message: str) -> Entry | None:
+        """Read the entry as it stands."""
+        fields = ("state", "owner", "token", "reason", "ref", "attempts")
+        return _entry(await self._call(self._redis.hmget(ledger_key(message), fields)))
+
+    async def story(self, message: str) -> Story | None:
+        """Everything that is known about a message; None if the ledger never heard of it."""
+        raw: dict[bytes, bytes] = await self._call(self._redis.hgetall(ledger_key(message)))
+        if not raw:
+            return None
+        text = {name.decode(): value.decode() for name, value in raw.items()}
+        lines = (line.split(" ", 2) for line in text.get("history", "").splitlines())
+        return Story(
+            message,
+            State(text["state"]),
+            int(text.get("at", "0")),
+            text.get("reason", ""),
+            text.get("ref", ""),
+            int(text.get("attempts", "0")),
+            msgspec.json.decode(raw[b"command"], type=Slim),
+            [Step(line[0], int(line[1]), line[2] if len(line) > 2 else "") for line in lines],
+        )
+
+    # -- deliver's position
+
+    async def run_id(self) -> str:
+        """Name of the Redis run that answers; another one after a restart or a failover."""
+        info = await self._call(self._redis.info("server"))
+        return str(info["run_id"])
+
+    async def fence(self, partition: int) -> tuple[bytes, DeliverFence | None]:
+        """Deliver's position as bytes (for :meth:`advance`) and decoded; (b"", None) if there is none."""
+        raw: bytes | None = await self._call(self._redis.get(fence_key(partition)))
+        if raw is None:
+            return b"", None
+        try:
+            return raw, _unpack_fence(raw)
+        except msgspec.DecodeError as error:
+            raise IncompatibleSnapshotError(f"{fence_key(partition)}: {error}") from error
+
+    async def advance(self, partition: int, before: bytes, fence: DeliverFence) -> bytes:
+        """Move the position; answers its bytes.
+
+        Raises
+        ------
+        FenceError
+            The position is not `before` any more, or Redis restarted since `fence` was begun.
+        """
+        after = _pack(fence)
+        reply: bytes = await self._ask("advance", fence_key(partition), before, after, fence.run_id)
+        if reply != b"ok":
+            why = "Redis restarted or failed over" if reply == b"run" else "another worker moved it"
+            raise FenceError(f"deliver's position in partition {partition} does not hold: {why}")
+        return after
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    # -- how it is asked
+
+    async def _call(self, pending: Any) -> Any:
+        try:
+            return await pending
+        except (RedisError, OSError) as error:
+            raise TransientError(f"Redis: {error}") from error
+
+    async def _ask(self, script: str, key: str, *args: Any) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((script, key, args, future))
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:PIPELINE_MAX], self._waiting[PIPELINE_MAX:]
+            try:
+                await self._round(batch)
+            except (RedisError, OSError) as error:
+                for *_, future in batch:
+                    if not future.done():
+                        future.set_exception(TransientError(f"Redis: {error}"))
+
+    async def _round(self, batch: list[tuple[str, str, tuple[Any, ...], asyncio.Future[Any]]]) -> None:
+        if not self._shas:
+            await self._load()
+        replies = await self._send(batch)
+        # SCRIPT FLUSH or a new server: what answered NOSCRIPT was not run, so exactly that is asked again.
+        again = [one for one, reply in zip(batch, replies, strict=True) if isinstance(reply, NoScriptError)]
+        if again:
+            await self._load()
+            second = iter(await self._send(again))
+            replies = [next(second) if isinstance(r, NoScriptError) else r for r in replies]
+        for (*_, future), reply in zip(batch, replies, strict=True):
+            if future.done():
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(TransientError(f"Redis: {reply}"))
+            else:
+                future.set_result(reply)
+
+    async def _send(self, batch: list[tuple[str, str, tuple[Any, ...], asyncio.Future[Any]]]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for script, key, args, _ in batch:
+            pipe.evalsha(self._shas[script], 1, key, *args)
+        return await pipe.execute(raise_on_error=False)
+
+    async def _load(self) -> None:
+        for name, text in _SCRIPTS.items():
+            self._shas[name] = await self._redis.script_load(text)
+
+
+def _slim(command: MessageCommand) -> bytes:
+    return _encode({name: getattr(command, name) for name in Slim.__struct_fields__})
+
+
+def _entry(fields: list[bytes | None]) -> Entry | None:
+    if fields[0] is None:
+        return None
+    state, owner, token, reason, ref, attempts = ((field or b"").decode() for field in fields)
+    return Entry(State(state), owner, token, reason, ref, int(attempts or 0))

@@ -1,0 +1,215 @@
+"""One transaction of a lane, in three parts: begin (read), work (the pure core), and what has to be written.
+
+decide runs it against Redis, the audit and the tests against memory: the same code, so that a replay is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from config.topics import INPUT_NAMES, TRAINING_PARTITION
+from models.brain import Brain
+from models.chunk import Batch
+from models.decide import decide
+from models.decisions import BasketExample, ChurnExample, DeadLetter, Effect, JournalEntry
+from models.lane import Fence, LaneState, decode_fence, decode_state, encode
+from models.outcome import Outcome
+from models.profile.state import decode_profile, encode_profile
+from models.wire import header
+from services.state.store import Change, LaneStore, Loaded
+
+TIMERS_AT_ONCE = 1000
+OPEN = "open"
+_json = msgspec.json.Encoder().encode
+
+
+class Output(msgspec.Struct, array_like=True, frozen=True):
+    """One record to publish. The producer adds the position headers (lane, epoch, seq, n)."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class OutboxEntry(msgspec.Struct, array_like=True, frozen=True):
+    """Everything that one transaction decided, packed as one value."""
+
+    lane: int
+    epoch: int
+    seq: int
+    outputs: list[Output]
+
+
+_entry_decoder = msgspec.msgpack.Decoder(OutboxEntry)
+
+
+def decode_entry(packed: bytes) -> OutboxEntry:
+    """Outbox entry from Redis."""
+    return _entry_decoder.decode(packed)
+
+
+@dataclass(slots=True)
+class Position:
+    """What a worker believes of its lane between two transactions: the last committed fence and state.
+
+    `next_due` is the earliest due time in the timer index, ms; None: nothing waits.
+    """
+
+    fence: Fence
+    state: LaneState
+    next_due: int | None = None
+    broker_ms: int = 0
+
+    def watermark_after(self, batch: Batch) -> int:
+        """The lane's watermark once `batch` is applied."""
+        marks = list(self.state.watermarks)
+        if batch.source_index >= 0:
+            marks[batch.source_index] = max(marks[batch.source_index], batch.watermark)
+        return min(marks)
+
+
+@dataclass(slots=True)
+class Done:
+    """A step that was worked out: what to write, and what it means."""
+
+    change: Change
+    outcome: Outcome
+    fence: Fence
+    state: LaneState
+
+
+def read_position(store: LaneStore) -> Position:
+    """Where the lane stands in its store. Timers are looked at with the first batch."""
+    loaded = store.load(None, 0, lambda due: due)
+    inputs = len(INPUT_NAMES)
+    return Position(decode_fence(loaded.fence, inputs), decode_state(loaded.state, inputs), next_due=0)
+
+
+def begin(store: LaneStore, position: Position, batch: Batch) -> tuple[Loaded, list[str]]:
+    """Read all that `batch` needs; returns it with the users in the order of the profiles."""
+    order: list[str] = []
+
+    def users(due: list[str]) -> list[str]:
+        order.extend(dict.fromkeys([event.user for event in batch.inputs] + due))
+        return order
+
+    until = position.watermark_after(batch)
+    due_until = until if position.next_due is not None and position.next_due <= until else None
+    return store.load(due_until, TIMERS_AT_ONCE, users), order
+
+
+def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, published: Sequence[int]) -> Done:
+    """Run the core over what was read and lay out the transaction."""
+    inputs = len(INPUT_NAMES)
+    fence, state = decode_fence(loaded.fence, inputs), decode_state(loaded.state, inputs)
+    profiles = {
+        user: None if packed is None else decode_profile(packed)
+        for user, packed in zip(users, loaded.profiles, strict=True)
+    }
+    outcome = decide(profiles, loaded.due, batch, state, brain)
+    after = fence.step(batch.source_index if batch.source_index >= 0 else None, batch.end)
+    entry = JournalEntry(
+        lane=batch.lane,
+        seq=after.seq,
+        epoch=state.epoch,
+        source=batch.source,
+        start=fence.offsets[batch.source_index] if batch.source_index >= 0 else 0,
+        end=batch.end,
+        watermark=state.watermark,
+        broker_ms=batch.broker_ms,
+        fired=loaded.due,
+        versions=brain.versions,
+        policy=brain.policy_version,
+    )
+    change = Change(
+        fence=encode(after),
+        state=encode(state),
+        seq=after.seq,
+        profiles={user: encode_profile(profile) for user, profile in outcome.profiles.items()},
+        offers={user: _json(decision) for user, decision in outcome.offers.items()},
+        counters=outcome.counters,
+        due=outcome.due,
+        outbox=msgspec.msgpack.encode(OutboxEntry(batch.lane, state.epoch, after.seq, outputs(outcome, batch, entry))),
+        published=published,
+    )
+    return Done(change, outcome, after, state)
+
+
+def open_lane(store: LaneStore, lane: int, epoch: int, brain: Brain) -> Done:
+    """A worker takes the lane over: the epoch grows, and whoever still believes to own it fails at its next commit.
+
+    Parameters
+    ----------
+    epoch : a number above any published one; the lane's own plus one is taken when that is larger.
+    """
+    inputs = len(INPUT_NAMES)
+    loaded = store.load(None, 0, lambda due: due)
+    fence, state = decode_fence(loaded.fence, inputs), decode_state(loaded.state, inputs)
+    state.epoch = max(state.epoch + 1, epoch)
+    after = fence.step(None, 0)
+    entry = JournalEntry(
+        lane=lane,
+        seq=after.seq,
+        epoch=state.epoch,
+        source=OPEN,
+        start=0,
+        end=0,
+        watermark=state.watermark,
+        broker_ms=0,
+        fired=[],
+        versions=brain.versions,
+        policy=brain.policy_version,
+    )
+    packed = msgspec.msgpack.encode(OutboxEntry(lane, state.epoch, after.seq, [_journal(entry)]))
+    change = Change(fence=encode(after), state=encode(state), seq=after.seq, outbox=packed)
+    return Done(change, Outcome(), after, state)
+
+
+def outputs(outcome: Outcome, batch: Batch, entry: JournalEntry) -> list[Output]:
+    """Records that an outcome publishes, in order; the journal entry comes last."""
+    found = [_effect(effect, batch.lane) for effect in outcome.effects]
+    found += [_dead_letter(letter, batch.lane) for letter in outcome.dead]
+    for owner, event in outcome.forwards:
+        record = event.record
+        origin = header(record.headers, "kairos-origin") or event.message_id
+        kept = [(name, value) for name, value in record.headers if not name.startswith("kairos-")]
+        kept.append(("kairos-origin", origin.encode()))
+        found.append(Output(batch.source, owner, event.user.encode(), record.value or b"", kept))
+    found.append(_journal(entry))
+    return found
+
+
+def _effect(effect: Effect, lane: int) -> Output:
+    partition = lane
+    if isinstance(effect, ChurnExample):
+        partition = TRAINING_PARTITION["churn"]
+    elif isinstance(effect, BasketExample):
+        partition = TRAINING_PARTITION["recs"]
+    return Output(effect.topic, partition, effect.user.encode(), _json(effect), _ce(effect.id, effect.type, effect.at))
+
+
+def _dead_letter(letter: DeadLetter, lane: int) -> Output:
+    ident = f"{letter.topic}-{letter.partition}-{letter.offset}"
+    return Output("dead-letters", lane, None, _json(letter), _ce(ident, "DeadLetter", letter.broker_ms))
+
+
+def _journal(entry: JournalEntry) -> Output:
+    return Output("journal", entry.lane, None, _json(entry), [])
+
+
+def _ce(ident: str, kind: str, at: int) -> list[tuple[str, bytes]]:
+    """CloudEvents headers of an effect."""
+    time = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", ident.encode()),
+        ("ce_type", kind.encode()),
+        ("ce_source", b"kairos/decide"),
+        ("ce_time", time.encode()),
+    ]

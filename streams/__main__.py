@@ -1,0 +1,31 @@
+"""``python -m streams ROLE``: run one role until SIGTERM."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from config.loader import DefinitionError
+from config.settings import load_settings
+from services.logs import configure_logs
+from streams.app import run
+
+ROLES = ("decide", "learn", "deliver")
+
+
+def main() -> None:
+    """Entry point of a worker."""
+    if len(sys.argv) != 2 or sys.argv[1] not in ROLES:
+        sys.exit(f"usage: python -m streams ({'|'.join(ROLES)})")
+    settings = load_settings()
+    configure_logs(settings.log_level)
+    try:
+        app = importlib.import_module(f"streams.{sys.argv[1]}").build(settings)
+    except DefinitionError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    run(app, settings.log_level)
+
+
+if __name__ == "__main__":
+    main()

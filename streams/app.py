@@ -1,0 +1,104 @@
+"""The Faust app of one role, and how it runs as a process."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+import faust
+import uvloop
+from mode import CrashingSupervisor
+from yarl import URL
+
+from streams.transport import SCHEME, ChunkSchema, TransportOptions, chunk_consumer, configure, register
+
+
+class KafkaAddress(Protocol):
+    """The part of ``config.settings.KafkaSettings`` that is read here."""
+
+    @property
+    def bootstrap(self) -> str: ...
+    @property
+    def session_timeout_ms(self) -> int: ...
+
+
+class AppSettings(Protocol):
+    """The part of ``config.settings.Settings`` that is read here."""
+
+    @property
+    def kafka(self) -> KafkaAddress: ...
+    @property
+    def chunk_max(self) -> int: ...
+    @property
+    def chunks_in_flight(self) -> int: ...
+    @property
+    def fetch_max_wait_ms(self) -> int: ...
+
+
+def options_of(settings: AppSettings) -> TransportOptions:
+    """Transport limits that `settings` ask for."""
+    return TransportOptions(
+        chunk_max=settings.chunk_max,
+        max_inflight=settings.chunks_in_flight,
+        fetch_max_wait_ms=settings.fetch_max_wait_ms,
+    )
+
+
+def build_app(role: str, settings: AppSettings, options: TransportOptions | None = None) -> faust.App:
+    """Make the app of `role`, without agents and without connecting to anything.
+
+    Parameters
+    ----------
+    role : ``decide``, ``learn`` or ``deliver``; also names the consumer group, ``kairos-<role>-v1``.
+        A changed subscription needs a new group: raise the number.
+    settings : where Kafka is, and the chunk limits unless `options` are given.
+    options : transport limits.
+    """
+    register()
+    session_s = settings.kafka.session_timeout_ms / 1000.0
+    app = faust.App(
+        f"kairos-{role}-v1",
+        broker=[URL(f"{SCHEME}://{address.strip()}") for address in settings.kafka.bootstrap.split(",")],
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=min(3.0, session_s / 3.0),
+        broker_request_timeout=max(90.0, session_s),
+        broker_commit_interval=1.0,
+        # State lives in Redis: no tables, no changelogs, no topic for a leader.
+        store="memory://",
+        datadir=str(Path(tempfile.gettempdir()) / f"kairos-{role}-v1"),
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        Schema=ChunkSchema,
+        key_type=bytes,
+        value_type=bytes,
+        # Counted in chunks and out of reach: max_inflight per partition bounds what is buffered, and a full
+        # buffer would make one slow agent hold up every topic.
+        stream_buffer_maxsize=1_000_000,
+        # Lanes are waited for by the on_revoked hook; Faust would wait for chunks that sit in a lane's queue.
+        stream_wait_empty=False,
+        # An agent that raised has lost the chunks in its buffer. Faust would start it again on the next ones after
+        # five seconds; a worker that ends and goes on from the fence is quicker and hides nothing.
+        agent_supervisor=CrashingSupervisor,
+        worker_redirect_stdouts=False,
+    )
+    configure(app, options or options_of(settings))
+    app.on_before_shutdown.connect(_close_lanes)  # type: ignore[arg-type]
+    return app
+
+
+async def _close_lanes(app: faust.App, **_: object) -> None:
+    # Before the agents are stopped; Faust itself calls back at a rebalance only.
+    await chunk_consumer(app).close_partitions()
+
+
+def run(app: faust.App, log_level: str = "INFO") -> NoReturn:
+    """Run `app` until SIGTERM or SIGINT; ends the process with 0, or not 0 after a crash."""
+    uvloop.install()
+    loop = uvloop.new_event_loop()
+    worker = faust.Worker(
+        app, loop=loop, loglevel=log_level, redirect_stdouts=False, stdout=sys.stderr, quiet=True
+    )
+    worker.execute_from_commandline()

@@ -1,0 +1,210 @@
+"""The role decide: Faust hands over chunks, lanes apply them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import faust
+import structlog
+from faust.types import TP
+
+from config.loader import load_definitions
+from config.settings import Settings
+from config.topics import INPUT_NAMES
+from models.brain import Brain
+from models.errors import KairosError, TransientError
+from models.learners.linear import LinearModel
+from models.offers.recs import Recs
+from services.state.lanes import read_fences
+from services.state.live import publish_worker, push_tail, retire_worker
+from services.state.policies import keep_policy
+from services.state.redis_lane import RedisLaneStore, connect
+from services.state.snapshots import SnapshotReader
+from streams.app import build_app
+from streams.lane import Lane, LaneContext
+from streams.metrics import DecideMeter
+from streams.outbox import KafkaOutlet, LaneOutbox
+from streams.transport import Chunk, chunk_consumer, set_partition_hooks, set_position_source
+
+log = structlog.get_logger()
+MODELS = ("churn", "recs")
+POSITION_TRIES = 30
+
+
+class DecideRole:
+    """Lanes of one worker, and what they share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.app = build_app("decide", settings)
+        self.worker = f"{socket.gethostname()}-{os.getpid()}"
+        self.meter = DecideMeter()
+        self.lanes: dict[int, Lane] = {}
+        self._started = False
+        self.outlet = KafkaOutlet(settings.kafka.bootstrap, settings.kafka.request_timeout_ms)
+        self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
+        self._brain = Brain(load_definitions(settings.config_dir))
+        self._context = LaneContext(
+            settings=settings,
+            brain=lambda: self._brain,
+            meter=self.meter,
+            is_current=lambda chunk: chunk_consumer(self.app).is_current(chunk),
+            rewind=self._rewind,
+            crash=self._crash,
+        )
+        set_position_source(self.app, self._positions)
+        set_partition_hooks(self.app, on_assigned=self._assigned, on_revoked=self._revoked)
+        for name in INPUT_NAMES:
+            topic = self.app.topic(name, value_type=bytes)
+            self.app.agent(topic, name=f"decide.{name}")(self._consume)
+        self.app.on_after_configured.connect(self._configured)
+        self.app.task(self._poll_snapshots)
+        self.app.task(self._report)
+        if settings.ticker:
+            self.app.task(self._ticker)
+
+    def _configured(self, app: faust.App, **_: Any) -> None:
+        # Cycles are rare here and chunks allocate much: the collector's full passes cost a fifth of the CPU.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+
+    async def _consume(self, stream: faust.StreamT[bytes]) -> None:
+        async for event in stream.noack().events():
+            chunk: Chunk = event.value
+            lane = self.lanes.get(chunk.partition)
+            if lane is not None:
+                lane.offer(chunk, event)
+
+    # -- lanes come and go
+
+    async def _assigned(self, tps: frozenset[TP]) -> None:
+        await self._close_lanes()
+        if not self._started:
+            await self._start_shared()
+        for number in sorted({tp.partition for tp in tps if tp.topic in INPUT_NAMES}):
+            client = connect(self.settings.redis.url.get_secret_value(), self.settings.redis.timeout_ms)
+            outbox = LaneOutbox(number, self.outlet)
+            lane = self.lanes[number] = Lane(number, RedisLaneStore(client, number), outbox, self._context)
+            lane.start()
+        log.info("lanes", open=sorted(self.lanes))
+
+    async def _revoked(self, tps: frozenset[TP]) -> None:
+        await self._close_lanes()
+
+    async def _close_lanes(self) -> None:
+        lanes = list(self.lanes.values())
+        self.lanes.clear()
+        await asyncio.gather(*(lane.close() for lane in lanes))
+
+    async def _positions(self, tps: frozenset[TP]) -> Mapping[TP, int]:
+        """Fences of the lanes; a lane that has none begins at the earliest record."""
+        numbers = sorted({tp.partition for tp in tps})
+        for attempt in range(POSITION_TRIES):
+            try:
+                fences = await asyncio.to_thread(read_fences, self._redis, numbers)
+                break
+            except TransientError as error:
+                log.warning("fence_unreadable", attempt=attempt, error=str(error))
+                if attempt == POSITION_TRIES - 1:
+                    raise
+                await asyncio.sleep(0.5)
+        found = {tp: fences[tp.partition].offsets[INPUT_NAMES.index(tp.topic)] for tp in tps if tp.topic in INPUT_NAMES}
+        return {tp: offset for tp, offset in found.items() if offset >= 0}
+
+    async def _rewind(self, number: int) -> None:
+        await chunk_consumer(self.app).rewind([TP(name, number) for name in INPUT_NAMES])
+
+    def _crash(self, error: BaseException | None) -> None:
+        log.error("lane_crashed", error=repr(error))
+        asyncio.ensure_future(self.app.crash(error or RuntimeError("a lane ended")))
+
+    # -- shared things
+
+    async def _start_shared(self) -> None:
+        await self.outlet.start()
+        await asyncio.to_thread(keep_policy, self._redis, self._brain.definitions)
+        await self._swap()
+        self._started = True
+
+    async def _swap(self) -> None:
+        """Take newer snapshots, between two batches."""
+        reader = SnapshotReader(self._redis)
+        latest = await asyncio.to_thread(reader.latest, MODELS)
+        churn, recs = self._brain.churn, self._brain.recs
+        if latest.get("churn", 0) != churn.version and "churn" in latest:
+            churn = LinearModel.from_envelope(await asyncio.to_thread(reader.load, "churn", latest["churn"]))
+        if latest.get("recs", 0) != recs.version and "recs" in latest:
+            envelope = await asyncio.to_thread(reader.load, "recs", latest["recs"])
+            recs = await asyncio.to_thread(Recs.from_envelope, envelope)
+        if churn is not self._brain.churn or recs is not self._brain.recs:
+            self._brain = self._brain.with_models(churn, recs)
+            log.info("models", **self._brain.versions)
+
+    async def _poll_snapshots(self, app: faust.App) -> None:
+        while not app.should_stop:
+            await asyncio.sleep(self.settings.snapshot_poll_ms / 1000)
+            try:
+                await self._swap()
+            except KairosError as error:
+                log.warning("snapshot_kept", error=str(error))
+
+    async def _ticker(self, app: faust.App) -> None:
+        """Write the time into every input partition that this worker owns, each second."""
+        while not app.should_stop:
+            await asyncio.sleep(1.0)
+            value = b'{"type":"tick","timestamp":%d}' % int(time.time() * 1000)
+            for number in list(self.lanes):
+                for name in INPUT_NAMES:
+                    await self.outlet.tick(name, number, value)
+
+    def _lag(self) -> dict[str, int]:
+        consumer = chunk_consumer(self.app)
+        lag: dict[str, int] = {}
+        for number, lane in self.lanes.items():
+            if lane.position is None:
+                continue
+            for name, offset in zip(INPUT_NAMES, lane.position.fence.offsets, strict=True):
+                end = consumer.log_end(TP(name, number))
+                if end is not None:
+                    lag[f"{name}-{number}"] = max(0, end - max(offset, 0))
+        return lag
+
+    async def _report(self, app: faust.App) -> None:
+        """Tell the page, and end a worker that makes no progress while it lags or that refuses everything."""
+        while not app.should_stop:
+            await asyncio.sleep(0.5)
+            lag = self._lag()
+            payload = self.meter.payload(lag, self._brain.versions, time.process_time())
+            try:
+                await asyncio.to_thread(self._tell, payload)
+            except Exception as error:  # noqa: BLE001 - the page must never stop the work
+                log.warning("live_not_written", error=repr(error))
+            if sum(lag.values()) == 0:
+                self.meter.progress_at = time.monotonic()
+            silent_s = time.monotonic() - self.meter.progress_at
+            if silent_s > self.settings.watchdog_s:
+                await app.crash(RuntimeError(f"no progress for {silent_s:.0f} s while {sum(lag.values())} records wait"))
+            if self.meter.dead_in_a_row > self.settings.dead_letter_limit:
+                await app.crash(
+                    RuntimeError(
+                        f"{self.meter.dead_in_a_row} records refused in a row: look at `kairos dead-letters`, then start again"
+                    )
+                )
+        await asyncio.to_thread(retire_worker, self._redis, "decide", self.worker)
+
+    def _tell(self, payload: dict[str, Any]) -> None:
+        publish_worker(self._redis, "decide", self.worker, payload)
+        for kind, items in self.meter.take_tails().items():
+            push_tail(self._redis, kind, items)
+
+
+def build(settings: Settings) -> faust.App:
+    """App of the role decide."""
+    return DecideRole(settings).app

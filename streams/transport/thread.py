@@ -1,0 +1,238 @@
+"""The consumer's thread: where records are taken from aiokafka and cut into chunks.
+
+Everything here runs on the thread's own event loop, so that "take the records, note where they end" and
+"seek, note where to" are each one step that nothing can come between.
+"""
+
+# Faust has no public way to replace its poll. tests/unit/streams/test_faust_contract.py guards private names.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, credentials_to_aiokafka_auth, server_list
+from faust.types import TP
+
+from streams.transport.chunk import COMMITTED, EARLIEST, Chunk
+from streams.transport.options import PositionLostError
+
+if TYPE_CHECKING:
+    from streams.transport.consumer import ChunkConsumer
+
+
+class ChunkThread(AIOKafkaConsumerThread):
+    """aiokafka's consumer in its thread."""
+
+    consumer: ChunkConsumer
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Per partition: where the next chunk starts, and the number of the seek that said so. A partition is
+        # here from its first seek after an assignment until the next rebalance; others are never read.
+        self._cursors: dict[TP, tuple[int, int]] = {}
+        self._seeks = itertools.count(1)
+        self._waker: asyncio.Future[None] | None = None
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf, options = self.app.conf, self.consumer.options
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=server_list(transport.url, transport.default_port),
+            # Partition 7 of every input must lie with one worker (a lane). Range does that; round-robin,
+            # Faust's choice for an app without tables, only when the workers divide the partitions evenly.
+            partition_assignment_strategy=[RangePartitionAssignor],
+            enable_auto_commit=False,
+            # "earliest" would jump over deleted records without a word.
+            auto_offset_reset="none",
+            fetch_max_wait_ms=options.fetch_max_wait_ms,
+            fetch_max_bytes=options.fetch_max_bytes,
+            max_partition_fetch_bytes=options.max_partition_fetch_bytes,
+            max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            check_crcs=conf.broker_check_crcs,
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+            **credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
+
+    # -- reading
+
+    async def next_chunks(self, timeout_s: float) -> list[Chunk]:
+        """At most one chunk of each partition that may be read; empty after `timeout_s`."""
+        chunks: list[Chunk] = await self.call_thread(self._next_chunks, timeout_s)
+        return chunks
+
+    async def _next_chunks(self, timeout_s: float) -> list[Chunk]:
+        client = self._ensure_consumer()
+        fetcher = client._fetcher
+        deadline = self.thread_loop.time() + timeout_s
+        # In this context the coordinator counts this consumer as alive, also while it waits for credit.
+        with fetcher._subscriptions.fetch_context():
+            while self.consumer.flow_active:
+                if client._closed or fetcher._closed:
+                    raise ConsumerStoppedError
+                chunks = []
+                for tp in list(fetcher._records):
+                    if tp in self._cursors and self.consumer.may_read(tp):
+                        chunk = await self._take(client, tp)
+                        if chunk is not None:
+                            chunks.append(chunk)
+                remaining_s = deadline - self.thread_loop.time()
+                if chunks or remaining_s <= 0:
+                    return chunks
+                await self._wait(fetcher, remaining_s)
+        return []
+
+    async def _take(self, client: aiokafka.AIOKafkaConsumer, tp: TP) -> Chunk | None:
+        chunk_max = self.consumer.options.chunk_max
+        try:
+            taken = await client._fetcher.fetched_records([tp], timeout=0, max_records=chunk_max)
+        except NoOffsetForPartitionError:
+            # From before our first seek, when aiokafka looked for a committed offset by itself.
+            return None
+        except OffsetOutOfRangeError as error:
+            await self._fail_if_lost(client, error)
+            return None
+        # No await from the moment fetched_records took the records to the moment the cursor moves.
+        cursor = self._cursors.get(tp)
+        if not taken or cursor is None:
+            return None
+        records = taken[tp]
+        start, generation = cursor
+        end = records[-1].offset + 1
+        self._cursors[tp] = (end, generation)
+        highwater = client.highwater(tp)
+        return Chunk(
+            topic=tp.topic,
+            partition=tp.partition,
+            start=start,
+            end=end,
+            records=records,
+            highwater=end if highwater is None else highwater,
+            fetched_at=time.monotonic(),
+            generation=generation,
+        )
+
+    async def _fail_if_lost(self, client: aiokafka.AIOKafkaConsumer, error: OffsetOutOfRangeError) -> None:
+        for partition, offset in error.args[0].items():
+            tp = TP(partition.topic, partition.partition)
+            if tp not in self._cursors or await client.position(partition) != offset:
+                continue  # about a position that was left by a seek since
+            firsts = await client.beginning_offsets([partition])
+            raise PositionLostError(tp, offset, firsts.get(partition)) from error
+
+    async def _wait(self, fetcher: Any, timeout_s: float) -> None:
+        fetched = fetcher._create_fetch_waiter()
+        self._waker = self.thread_loop.create_future()
+        done, pending = await asyncio.wait(
+            (fetched, self._waker), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        self._waker = None
+        for future in pending:
+            future.cancel()
+        for future in done:
+            future.result()  # errors of the group coordinator arrive this way
+
+    def wake(self) -> None:
+        """Make a waiting poll look again (from any thread)."""
+        if not self.thread_loop.is_closed():
+            self.thread_loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
+    # -- positions
+
+    async def seek_all(self, positions: Mapping[TP, int]) -> dict[TP, tuple[int, int]]:
+        """Seek; answers (offset, generation) of those partitions that are (still) ours.
+
+        Raises
+        ------
+        PositionLostError
+            A position lies before the log's first record.
+        """
+        sought: dict[TP, tuple[int, int]] = await self.call_thread(self._seek_all, positions)
+        return sought
+
+    async def _seek_all(self, positions: Mapping[TP, int]) -> dict[TP, tuple[int, int]]:
+        client = self._ensure_consumer()
+        ours = [TopicPartition(*tp) for tp in positions if TopicPartition(*tp) in client.assignment()]
+        firsts = await client.beginning_offsets(ours)
+        targets: dict[TP, int] = {}
+        for partition in ours:
+            tp = TP(*partition)
+            offset = positions[tp]
+            if offset == COMMITTED:
+                committed = await client.committed(partition)
+                offset = EARLIEST if committed is None else committed
+            if offset == EARLIEST:
+                offset = firsts[partition]
+            if offset < firsts[partition]:
+                raise PositionLostError(tp, offset, firsts[partition])
+            targets[tp] = offset
+        sought: dict[TP, tuple[int, int]] = {}
+        for tp, offset in targets.items():
+            try:
+                client.seek(TopicPartition(*tp), offset)
+            except IllegalStateError:
+                continue  # taken away while we asked the broker
+            self._cursors[tp] = sought[tp] = (offset, next(self._seeks))
+        return sought
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._cursors.clear()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._cursors.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    # -- committed offsets
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        # Kafka's offset only shows the lag: losing one must not end a worker, as it does in Faust.
+        try:
+            await self._commit_or_raise(offsets)
+        except (CommitFailedError, IllegalStateError, KafkaError) as error:
+            self.log.warning("offsets not committed: %r", error)
+            return False
+        return True
+
+    async def commit_or_raise(self, offsets: Mapping[TP, int]) -> None:
+        """Commit and wait for the broker's answer."""
+        await self.call_thread(self._commit_or_raise, offsets)
+
+    async def _commit_or_raise(self, offsets: Mapping[TP, int]) -> None:
+        wanted = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+        await self._ensure_consumer().commit(wanted)
+
+    async def committed(self, tps: frozenset[TP]) -> dict[TP, int | None]:
+        """Offsets that the group has committed."""
+        offsets: dict[TP, int | None] = await self.call_thread(self._committed, tps)
+        return offsets
+
+    async def _committed(self, tps: frozenset[TP]) -> dict[TP, int | None]:
+        client = self._ensure_consumer()
+        return {tp: await client.committed(TopicPartition(*tp)) for tp in tps}

@@ -1,0 +1,244 @@
+"""A shop in full swing, as the roles would have written it to Redis: for tests of the page and its picture."""
+
+import math
+import time
+from typing import Any
+
+import msgspec
+import redis
+
+from models.lane import LaneState, encode
+from services.state import keys
+from services.state.live import publish_demo, publish_worker, push_tail
+
+LANES = 4
+DAY_MS = 86_400_000
+MARCH_14 = 1_268_559_120_000  # 14 Mar 2010, 09:32 UTC
+
+ALERTS = [
+    (
+        "13085",
+        "71 % likely not to return within 90 days",
+        "Nothing ordered for 62 days, usually every 24",
+        "win-back",
+    ),
+    ("15311", "74 % likely not to return within 90 days", "Only one order so far, 48 days ago", "win-back"),
+    (
+        "17850",
+        "82 % likely not to return within 90 days",
+        "Nothing ordered for 81 days, usually every 30",
+        "win-back",
+    ),
+    ("12748", "70 % likely not to return within 90 days", "Orders have become smaller and rarer", "win-back"),
+    ("14606", "76 % likely not to return within 90 days", "Three visits without an order", "win-back"),
+]
+OFFERS = [
+    ("16029", "White hanging heart t-light holder", "bought with Regency cakestand 3 tier by many"),
+    ("12921", "Jumbo bag red retrospot", "bought 4 times before, about every 3 weeks"),
+    ("14911", "Assorted colour bird ornament, 10 % off", "a regular, and it goes with what is in the cart"),
+    ("13089", "Paper craft, little birdie", "rising this week"),
+    ("17841", "Pack of 72 retrospot cake cases", "bought with Party bunting by many"),
+]
+MESSAGES = [
+    ("15311", "Win-back e-mail, with Regency cakestand 3 tier", "sent", ""),
+    ("16029", "Abandoned cart e-mail, with White hanging heart t-light holder", "sent", ""),
+    ("14606", "Abandoned cart e-mail", "held back", "had enough messages: one in the last 24 hours"),
+    ("12921", "Second order e-mail, with Jumbo bag red retrospot", "clicked", ""),
+    ("17841", "Welcome e-mail", "opened", ""),
+]
+EVENTS = [
+    ("13089", "ordered 12 products for £214.60", "Order Completed"),
+    ("16029", "put White hanging heart t-light holder into the cart", "Product Added"),
+    ("12921", "looked at Jumbo bag red retrospot", "Product Viewed"),
+    ("17841", "opened the welcome e-mail", "Email Opened"),
+    ("14911", "looked at Assorted colour bird ornament", "Product Viewed"),
+]
+CAMPAIGNS: dict[str, dict[str, int]] = {
+    "abandoned-cart": {
+        "decided": 4210, "sent": 2904, "opened": 1213, "clicked": 402, "ordered": 188, "ordered_simulated": 61,
+        "suppressed:frequency_cap": 812, "suppressed:no_consent": 301, "suppressed:answered": 164, "failed": 4,
+    },
+    "win-back": {
+        "decided": 912, "sent": 744, "opened": 251, "clicked": 63, "ordered": 29,
+        "suppressed:frequency_cap": 97, "suppressed:no_consent": 66,
+    },
+    "second-order": {
+        "decided": 1630, "sent": 1498, "opened": 633, "clicked": 197, "ordered": 74, "suppressed:no_consent": 128,
+    },
+    "welcome": {"decided": 2104, "sent": 1972, "opened": 988, "clicked": 240, "ordered": 102,
+                "suppressed:no_consent": 130},
+    "order-thanks": {"decided": 9120, "sent": 9118, "opened": 5210, "clicked": 611, "ordered": 903},
+}  # fmt: skip
+EXPERIMENTS: dict[str, dict[str, int]] = {
+    "cart-subject": {
+        "general:exposed": 1448, "general:clicked:users": 142, "general:clicked:sum": 142, "general:clicked:sumsq": 142,
+        "names-product:exposed": 1456, "names-product:clicked:users": 260, "names-product:clicked:sum": 260,
+        "names-product:clicked:sumsq": 260,
+        "general:simulated-revenue:users": 26, "general:simulated-revenue:sum": 61_240,
+        "general:simulated-revenue:sumsq": 183_720_000,
+        "names-product:simulated-revenue:users": 35, "names-product:simulated-revenue:sum": 88_120,
+        "names-product:simulated-revenue:sumsq": 273_172_000,
+    },
+    "aa-check": {
+        "a:exposed": 2071, "a:ordered:users": 803, "a:ordered:sum": 803, "a:ordered:sumsq": 803,
+        "b:exposed": 2094, "b:ordered:users": 829, "b:ordered:sum": 829, "b:ordered:sumsq": 829,
+        "a:revenue:users": 803, "a:revenue:sum": 36_120_400, "a:revenue:sumsq": 3_250_836_000_000,
+        "b:revenue:users": 829, "b:revenue:sum": 37_041_100, "b:revenue:sumsq": 3_333_699_000_000,
+    },
+}  # fmt: skip
+
+
+class LiveShop:
+    """Writes what the page reads. `client` is emptied first.
+
+    Examples
+    --------
+    >>> shop = LiveShop(redis.Redis.from_url(server.url)); shop.fill()  # doctest: +SKIP
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        client.flushdb()
+
+    def fill(self, *, demo: bool = True) -> None:
+        """All of it at once."""
+        self.workers()
+        self.tails()
+        for lane in range(LANES):
+            self.lane(lane)
+        for campaign, counts in CAMPAIGNS.items():
+            self.count(f"camp:{campaign}", counts)
+        for experiment, counts in EXPERIMENTS.items():
+            self.count(f"exp:{experiment}", counts)
+        self.churn_model(version=37, learned=True)
+        self.snapshot("recs", 212, {"items": {}, "neighbours": {}, "popular": []})
+        if demo:
+            publish_demo(
+                self.client,
+                {
+                    "clock": "2010-03-14T09:32:00+00:00",
+                    "speed": 3000,
+                    "started_at": now_ms() - 240_000,
+                    "label": "simulation: a shop's year replayed",
+                },
+            )
+
+    def workers(self, *, rate: float = 18_420.0, lag: int = 12, **changed: Any) -> None:
+        """Figures of three workers, written as if this second."""
+        at = now_ms()
+        inputs = {f"{topic}-{lane}": lag for topic in ("clickstream",) for lane in range(LANES)}
+        inputs |= {
+            f"{topic}-{lane}": 0 for topic in ("purchases", "profiles", "feedback") for lane in range(LANES)
+        }
+        decide = {
+            "at": at,
+            "events_total": 1_284_310,
+            "events_per_s": rate,
+            "lag": inputs,
+            "watermarks": {str(lane): MARCH_14 + lane * 1000 for lane in range(LANES)},
+            "latency_ms": {"p50": 6.2, "p95": 13.8, "p99": 21.4, "n": 912},
+            "log_latency_ms": {"p50": 212.0, "p95": 480.0, "p99": 640.0, "n": 912},
+            "alerts_total": 912,
+            "offers_total": 21_480,
+            "messages_total": 17_976,
+            "dead_total": 3,
+            "snapshots": {"churn": 37, "recs": 212},
+            "cpu_s": 61.2,
+        }
+        publish_worker(self.client, "decide", "w1", decide | changed)
+        publish_worker(
+            self.client,
+            "learn",
+            "w1",
+            {
+                "at": at,
+                "events_total": 48_120,
+                "events_per_s": 402.0,
+                "lag": {"training-0": 0, "training-1": 4},
+            },
+        )
+        publish_worker(
+            self.client,
+            "deliver",
+            "w1",
+            {
+                "at": at,
+                "events_total": 16_240,
+                "events_per_s": 118.0,
+                "lag": {f"messages-{lane}": lane for lane in range(LANES)},
+            },
+        )
+
+    def tails(self) -> None:
+        """Five of each kind."""
+        at = now_ms()
+
+        def stamped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [{"at": at, "ts": MARCH_14 - 340_000 * number, **row} for number, row in enumerate(rows)][
+                ::-1
+            ]
+
+        push_tail(self.client, "alerts", stamped([
+            {"user": user, "text": text, "detail": why, "tag": action} for user, text, why, action in ALERTS
+        ]))  # fmt: skip
+        push_tail(self.client, "offers", stamped([
+            {"user": user, "text": text, "detail": why} for user, text, why in OFFERS
+        ]))  # fmt: skip
+        push_tail(self.client, "messages", stamped([
+            {"user": user, "text": text, "tag": tag, "detail": why} for user, text, tag, why in MESSAGES
+        ]))  # fmt: skip
+        push_tail(self.client, "events", stamped([
+            {"user": user, "text": text, "detail": name} for user, text, name in EVENTS
+        ]))  # fmt: skip
+
+    def lane(self, number: int, **changed: Any) -> None:
+        """Proof counters of a lane; by default they balance."""
+        applied = 321_040 + 733 * number
+        values: dict[str, Any] = {
+            "epoch": 1,
+            "watermarks": [MARCH_14 + number * 1000] * 4,
+            "received": applied + 18 + 1 + number % 2,
+            "applied": applied,
+            "duplicate": 18,
+            "rejected": 1,
+            "forwarded": number % 2,
+            "ticks": 1440,
+        }
+        self.client.set(keys.state(number), encode(LaneState(**(values | changed))))
+
+    def count(self, key: str, counts: dict[str, int]) -> None:
+        """Set counters, spread over two lanes, so that only a sum over lanes is right."""
+        for lane, part in ((0, lambda value: value - value // 3), (2, lambda value: value // 3)):
+            self.client.hset(
+                keys.counters(lane, key), mapping={field: part(value) for field, value in counts.items()}
+            )
+
+    def churn_model(self, *, version: int, learned: bool) -> None:
+        """Publish a churn model."""
+        self.snapshot(
+            "churn",
+            version,
+            {
+                "features": ["a"], "weights": [0.1], "bias": 0.0, "mean": [0.0], "scale": [1.0], "platt": [1.0, 0.0],
+                "learned": learned, "examples": 8412 if learned else 0,
+                "first_label_ms": MARCH_14 - 11 * DAY_MS if learned else None,
+            },
+        )  # fmt: skip
+
+    def snapshot(self, name: str, version: int, payload: dict[str, Any]) -> None:
+        """Publish a model in its envelope."""
+        envelope = {
+            "name": name, "schema": 1, "library": "river 0.26.1", "version": version,
+            "created_ms": now_ms() - 5_000, "meta": {}, "payload": msgspec.msgpack.encode(payload),
+        }  # fmt: skip
+        self.client.set(f"snapshot:{name}:{version}", msgspec.msgpack.encode(envelope))
+        self.client.set(f"snapshot:{name}:latest", version)
+
+    def wave(self, second: int) -> float:
+        """A throughput that breathes, for a plot that looks like one."""
+        return 17_800 + 2_600 * math.sin(second / 9) + 1_300 * math.sin(second / 2.3)
+
+
+def now_ms() -> int:
+    """Wall clock, ms."""
+    return time.time_ns() // 1_000_000
