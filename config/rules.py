@@ -1,4 +1,4 @@
-"""The rules over all campaigns, as frozen models: churn.yaml and policy.yaml, and what every definition shares."""
+"""Rules over all campaigns, as frozen models (churn.yaml, policy.yaml), and what every definition shares."""
 
 from __future__ import annotations
 

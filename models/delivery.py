@@ -151,7 +151,7 @@ class Do(enum.StrEnum):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Answer of :func:`plan`; `state`, `reason` go with RECORD and REPEAT, `token` with an entry in handing."""
+    """Answer of :func:`plan`; `state`, `reason` go with RECORD and REPEAT, `token` with a handing entry."""
 
     do: Do
     state: State = State.CLAIMED

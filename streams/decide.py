@@ -18,6 +18,7 @@ from config.loader import load_definitions
 from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
+from models.campaigns.conditions import condition_fault
 from models.errors import KairosError, TransientError
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
@@ -49,7 +50,7 @@ class DecideRole:
         self._started = False
         self.outlet = KafkaOutlet(settings.kafka.bootstrap, settings.kafka.request_timeout_ms)
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
-        self._brain = Brain(load_definitions(settings.config_dir))
+        self._brain = Brain(load_definitions(settings.config_dir, condition_fault))
         self._context = LaneContext(
             settings=settings,
             brain=lambda: self._brain,

@@ -200,6 +200,9 @@ class DeliverLane:
         highest = dict(self._dedupe.highest)
         await self._wait_for_room(len(commands))
         found = await self._claim([command for _, command in commands])
+        # Asked after claiming: as long as it is the same run, the ledger had forgotten nothing when it said
+        # "free".
+        await self._courier.require_run(self.fence.run_id)
         # Before the first hand-over: after a failover of Redis this offset says what may have been handed
         # over. It never goes back, whatever is read again.
         self._committed = max(self._committed, chunk.end)

@@ -37,8 +37,8 @@ class RetryPolicy:
     Parameters
     ----------
     first_s, factor, cap_s : pauses first_s, first_s * factor, ... up to cap_s, each times 0.5 to 1 (jitter).
-    attempts : after so many refusals of **this message** it has failed. Waiting for a provider that is down counts
-        for nothing and lasts until the message expires.
+    attempts : after so many refusals of **this message** it has failed. Waiting for a provider that is down
+        counts for nothing and lasts until the message expires.
     """
 
     first_s: float = 1.0
@@ -147,6 +147,10 @@ class Courier:
     async def claim_many(self, commands: Sequence[MessageCommand], run: Run) -> list[Entry | None]:
         """Claim messages for a run; answers what the ledger held before."""
         return await self._patiently(lambda: self.ledger.claim_many(commands, run.owner, self.clock_ms()))
+
+    async def require_run(self, run_id: str) -> None:
+        """Raise FenceError unless Redis is still that run."""
+        await self._patiently(lambda: self.ledger.require_run(run_id))
 
     async def advance(self, partition: int, before: bytes, fence: DeliverFence) -> bytes:
         """Move deliver's position (see :meth:`services.state.ledger.Ledger.advance`)."""

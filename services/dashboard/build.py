@@ -200,28 +200,38 @@ def _model(name: str, title: str, raw: RawLive) -> ModelVersion:
         for figures in _deciding(raw.workers)
         if figures.get("snapshots", {}).get(name) is not None
     ]
+    learned = bool(snapshot and snapshot.meta.get("learned", name != "churn"))
+    examples = snapshot.meta.get("examples", snapshot.meta.get("baskets")) if snapshot else None
     return ModelVersion(
         name=name,
         title=title,
         version=snapshot.version if snapshot else 0,
         in_use=min(in_use, default=None),
         published=words.seconds_of_day(snapshot.created_ms) if snapshot else "\N{EN DASH}",
-        learned=snapshot.learned if snapshot else (False if name == "churn" else None),
-        examples=snapshot.examples if snapshot else None,
-        words=_model_words(name, snapshot),
+        learned=learned,
+        examples=examples,
+        words=_churn_words(snapshot) if name == "churn" else _recs_words(snapshot),
     )
 
 
-def _model_words(name: str, snapshot: Snapshot | None) -> str:
-    if name == "churn" and (snapshot is None or not snapshot.learned):
-        return "not learned yet: scores come from a documented recency and frequency rule"
+def _churn_words(snapshot: Snapshot | None) -> str:
+    meta = snapshot.meta if snapshot else {}
+    outcomes = words.plural(int(meta.get("examples") or 0), "known outcome")
+    if not meta.get("learned"):
+        return f"not learned yet: a recency and frequency rule scores; {outcomes} so far"
+    first = meta.get("first_label_ms")
+    since = f"learned since {words.day(int(first))}" if first else "learned"
+    return f"{since}, from {outcomes}"
+
+
+def _recs_words(snapshot: Snapshot | None) -> str:
     if snapshot is None:
         return "not learned yet: no order was seen"
-    if name == "churn":
-        first = snapshot.first_label_ms
-        since = f"learned since {words.day(first)}" if first else "learned"
-        return f"{since}, from {words.count(snapshot.examples or 0)} outcomes"
-    return "learned from baskets"
+    meta = snapshot.meta
+    if not meta.get("baskets"):
+        return "learned from baskets"
+    baskets, products = words.plural(meta["baskets"], "basket"), words.plural(meta.get("items", 0), "product")
+    return f"learned from {baskets}, {products}"
 
 
 def _tail_item(item: Figures) -> TailItem:

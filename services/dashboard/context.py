@@ -375,8 +375,8 @@ class ModelVersion:
     version : newest published version; 0 when none is published.
     in_use : version that decide uses; None while no worker says so.
     published : when it was published, wall clock, for people.
-    learned : whether it learned from labels, for a model that can tell.
-    examples : labelled examples that it learned from.
+    learned : whether it has learned; before, a documented rule answers.
+    examples : examples that it learned from, None where it does not say.
     words : "learned since 30 Jun 2010", "not learned yet", and the like.
     """
 
@@ -385,7 +385,7 @@ class ModelVersion:
     version: int
     in_use: int | None
     published: str
-    learned: bool | None
+    learned: bool
     examples: int | None
     words: str
 

@@ -195,8 +195,8 @@ class Ledger:
     ----------
     url : redis:// address.
     timeout_ms : time limit of one round trip.
-    ttl_ms : how long an outcome is remembered. It is never forgotten before the command has expired, so a command
-        that is delivered again later than that is simply too old.
+    ttl_ms : how long an outcome is remembered. It is never forgotten before the command has expired, so a
+        command that is delivered again later than that is simply too old.
 
     Notes ----- Every method raises :class:`models.errors.TransientError` when Redis cannot answer. All
     steps may be repeated with the same arguments.
@@ -283,6 +283,18 @@ class Ledger:
         """Name of the Redis run that answers; another one after a restart or a failover."""
         info = await self._call(self._redis.info("server"))
         return str(info["run_id"])
+
+    async def require_run(self, run_id: str) -> None:
+        """Make sure that Redis is still the run that `run_id` names.
+
+        Raises
+        ------
+        FenceError
+            It restarted or failed over: what was claimed may have had an outcome that is forgotten now.
+        """
+        now = await self.run_id()
+        if now != run_id:
+            raise FenceError("Redis restarted or failed over")
 
     async def fence(self, partition: int) -> tuple[bytes, DeliverFence | None]:
         """Deliver's position as bytes (for :meth:`advance`) and decoded; (b"", None) if there is none."""

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import msgspec
 import redis as redis_py
 
-from models.errors import IncompatibleSnapshotError, TransientError
+from models.errors import TransientError
 from models.lane import LaneState
+from models.learners.envelope import Envelope
 from services.state import keys
 from services.state.lanes import decode_lanes, lane_keys
 
@@ -72,6 +73,13 @@ def retire_worker(redis: redis_py.Redis, role: str, worker: str) -> None:
     pipe.execute()
 
 
+def worker_seen_ms(redis: redis_py.Redis, role: str) -> int | None:
+    """When a worker of `role` last wrote its figures, wall clock in ms; None if none is known."""
+    found = redis.zrevrange(WORKERS_KEY, 0, -1, withscores=True)
+    prefix = f"{role}:".encode()
+    return max((int(at) for name, at in found if name.startswith(prefix)), default=None)
+
+
 def push_tail(redis: redis_py.Redis, kind: TailKind, items: Sequence[Mapping[str, Any]]) -> None:
     """Put things that just happened, oldest first, on top of a tail.
 
@@ -106,8 +114,7 @@ class Snapshot:
     ----------
     name, version, created_ms : from the envelope.
     library : library and version that wrote it.
-    meta : the envelope's own notes.
-    learned, examples, first_label_ms : of a churn model; None where the model has no such field.
+    meta : the envelope's own notes, such as `learned`, `examples`, `first_label_ms`.
     """
 
     name: str
@@ -115,9 +122,6 @@ class Snapshot:
     created_ms: int
     library: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    learned: bool | None = None
-    examples: int | None = None
-    first_label_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,30 +292,14 @@ def _readable(values: Iterable[bytes | None]) -> tuple[Mapping[str, Any], ...]:
 
 
 def describe_snapshot(blob: bytes) -> Snapshot:
-    """Read of a snapshot's envelope what people want to know.
+    """Read of a snapshot's envelope what people want to know; the payload is left alone.
 
     Raises
     ------
     IncompatibleSnapshotError
         It is no envelope that this code knows.
     """
-    try:
-        return _describe(blob)
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise IncompatibleSnapshotError(f"a published model cannot be read: {error}") from error
-
-
-def _describe(blob: bytes) -> Snapshot:
-    envelope = msgspec.msgpack.decode(blob)
-    described: dict[str, Any] = {}
-    if envelope["name"] == "churn":
-        model = msgspec.msgpack.decode(envelope["payload"])
-        described = {key: model.get(key) for key in ("learned", "examples", "first_label_ms")}
+    envelope = Envelope.from_bytes(blob)
     return Snapshot(
-        name=envelope["name"],
-        version=int(envelope["version"]),
-        created_ms=int(envelope.get("created_ms") or 0),
-        library=str(envelope.get("library", "")),
-        meta=envelope.get("meta") or {},
-        **described,
+        envelope.name, envelope.version, envelope.created_ms, library=envelope.library, meta=envelope.meta
     )

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import redis
+
 from support.live_shop import LiveShop
 from support.page import Browser, PageServer
 from support.redis import RedisServer

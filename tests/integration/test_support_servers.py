@@ -1,4 +1,4 @@
-"""The support code's servers are real ones: durable over `kill -9`, and both Kafka clients talk to the broker."""
+"""The support code's servers are real: durable over `kill -9`, and both Kafka clients talk to the broker."""
 
 from collections.abc import Iterator
 

@@ -97,6 +97,7 @@ def test_nothing_is_refused_that_would_have_kept_to_the_cap(
         ([0, 24, 48], 72, "frequency_cap"),  # three in a week are enough
         ([0, 24, 48], 168, None),
         ([0, 48, 96, 168], 24, "frequency_cap"),
+        ([0, 60, 168], 100, None),  # four messages, but the first and the last a week apart
     ],
 )
 def test_cases(sends: list[int], at: int, expected: str | None) -> None:

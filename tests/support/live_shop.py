@@ -1,13 +1,13 @@
-"""A shop in full swing, as the roles would have written it to Redis: for tests of the page and its picture."""
+"""A shop in full swing, as the roles would have written it to Redis: for tests and pictures of the page."""
 
 import math
 import time
 from typing import Any
 
-import msgspec
 import redis
 
 from models.lane import LaneState, encode
+from models.learners.envelope import Envelope
 from services.state import keys
 from services.state.live import publish_demo, publish_worker, push_tail
 
@@ -55,37 +55,78 @@ EVENTS = [
 ]
 CAMPAIGNS: dict[str, dict[str, int]] = {
     "abandoned-cart": {
-        "decided": 4210, "sent": 2904, "opened": 1213, "clicked": 402, "ordered": 188, "ordered_simulated": 61,
-        "suppressed:frequency_cap": 812, "suppressed:no_consent": 301, "suppressed:answered": 164, "failed": 4,
+        "decided": 4210,
+        "sent": 2904,
+        "opened": 1213,
+        "clicked": 402,
+        "ordered": 188,
+        "ordered_simulated": 61,
+        "suppressed:frequency_cap": 812,
+        "suppressed:no_consent": 301,
+        "suppressed:answered": 164,
+        "failed": 4,
     },
     "win-back": {
-        "decided": 912, "sent": 744, "opened": 251, "clicked": 63, "ordered": 29,
-        "suppressed:frequency_cap": 97, "suppressed:no_consent": 66,
+        "decided": 912,
+        "sent": 744,
+        "opened": 251,
+        "clicked": 63,
+        "ordered": 29,
+        "suppressed:frequency_cap": 97,
+        "suppressed:no_consent": 66,
     },
     "second-order": {
-        "decided": 1630, "sent": 1498, "opened": 633, "clicked": 197, "ordered": 74, "suppressed:no_consent": 128,
+        "decided": 1630,
+        "sent": 1498,
+        "opened": 633,
+        "clicked": 197,
+        "ordered": 74,
+        "suppressed:no_consent": 128,
     },
-    "welcome": {"decided": 2104, "sent": 1972, "opened": 988, "clicked": 240, "ordered": 102,
-                "suppressed:no_consent": 130},
+    "welcome": {
+        "decided": 2104,
+        "sent": 1972,
+        "opened": 988,
+        "clicked": 240,
+        "ordered": 102,
+        "suppressed:no_consent": 130,
+    },
     "order-thanks": {"decided": 9120, "sent": 9118, "opened": 5210, "clicked": 611, "ordered": 903},
-}  # fmt: skip
+}
 EXPERIMENTS: dict[str, dict[str, int]] = {
     "cart-subject": {
-        "general:exposed": 1448, "general:clicked:users": 142, "general:clicked:sum": 142, "general:clicked:sumsq": 142,
-        "names-product:exposed": 1456, "names-product:clicked:users": 260, "names-product:clicked:sum": 260,
+        "general:exposed": 1448,
+        "general:clicked:users": 142,
+        "general:clicked:sum": 142,
+        "general:clicked:sumsq": 142,
+        "names-product:exposed": 1456,
+        "names-product:clicked:users": 260,
+        "names-product:clicked:sum": 260,
         "names-product:clicked:sumsq": 260,
-        "general:simulated-revenue:users": 26, "general:simulated-revenue:sum": 61_240,
+        "general:simulated-revenue:users": 26,
+        "general:simulated-revenue:sum": 61_240,
         "general:simulated-revenue:sumsq": 183_720_000,
-        "names-product:simulated-revenue:users": 35, "names-product:simulated-revenue:sum": 88_120,
+        "names-product:simulated-revenue:users": 35,
+        "names-product:simulated-revenue:sum": 88_120,
         "names-product:simulated-revenue:sumsq": 273_172_000,
     },
     "aa-check": {
-        "a:exposed": 2071, "a:ordered:users": 803, "a:ordered:sum": 803, "a:ordered:sumsq": 803,
-        "b:exposed": 2094, "b:ordered:users": 829, "b:ordered:sum": 829, "b:ordered:sumsq": 829,
-        "a:revenue:users": 803, "a:revenue:sum": 36_120_400, "a:revenue:sumsq": 3_250_836_000_000,
-        "b:revenue:users": 829, "b:revenue:sum": 37_041_100, "b:revenue:sumsq": 3_333_699_000_000,
+        "a:exposed": 2071,
+        "a:ordered:users": 803,
+        "a:ordered:sum": 803,
+        "a:ordered:sumsq": 803,
+        "b:exposed": 2094,
+        "b:ordered:users": 829,
+        "b:ordered:sum": 829,
+        "b:ordered:sumsq": 829,
+        "a:revenue:users": 803,
+        "a:revenue:sum": 36_120_400,
+        "a:revenue:sumsq": 3_250_836_000_000,
+        "b:revenue:users": 829,
+        "b:revenue:sum": 37_041_100,
+        "b:revenue:sumsq": 3_333_699_000_000,
     },
-}  # fmt: skip
+}
 
 
 class LiveShop:
@@ -111,7 +152,7 @@ class LiveShop:
         for experiment, counts in EXPERIMENTS.items():
             self.count(f"exp:{experiment}", counts)
         self.churn_model(version=37, learned=True)
-        self.snapshot("recs", 212, {"items": {}, "neighbours": {}, "popular": []})
+        self.snapshot("recs", 212, {"baskets": 12_204, "items": 3_911})
         if demo:
             publish_demo(
                 self.client,
@@ -215,23 +256,25 @@ class LiveShop:
 
     def churn_model(self, *, version: int, learned: bool) -> None:
         """Publish a churn model."""
-        self.snapshot(
-            "churn",
-            version,
-            {
-                "features": ["a"], "weights": [0.1], "bias": 0.0, "mean": [0.0], "scale": [1.0], "platt": [1.0, 0.0],
-                "learned": learned, "examples": 8412 if learned else 0,
-                "first_label_ms": MARCH_14 - 11 * DAY_MS if learned else None,
-            },
-        )  # fmt: skip
+        meta = {
+            "learned": learned,
+            "examples": 8412 if learned else 310,
+            "first_label_ms": MARCH_14 - 11 * DAY_MS,
+        }
+        self.snapshot("churn", version, meta)
 
-    def snapshot(self, name: str, version: int, payload: dict[str, Any]) -> None:
+    def snapshot(self, name: str, version: int, meta: dict[str, Any]) -> None:
         """Publish a model in its envelope."""
-        envelope = {
-            "name": name, "schema": 1, "library": "river 0.26.1", "version": version,
-            "created_ms": now_ms() - 5_000, "meta": {}, "payload": msgspec.msgpack.encode(payload),
-        }  # fmt: skip
-        self.client.set(f"snapshot:{name}:{version}", msgspec.msgpack.encode(envelope))
+        envelope = Envelope(
+            name=name,
+            schema=1,
+            library="river 0.26.1",
+            version=version,
+            created_ms=now_ms() - 5_000,
+            meta=meta,
+            payload=b"\x80",
+        )
+        self.client.set(f"snapshot:{name}:{version}", envelope.to_bytes())
         self.client.set(f"snapshot:{name}:latest", version)
 
     def wave(self, second: int) -> float:

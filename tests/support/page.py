@@ -19,10 +19,18 @@ from support.services import MissingServiceError
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM_FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
     "--force-color-profile=srgb",
-)  # fmt: skip
+)
 
 
 class PageServer:
@@ -142,7 +150,7 @@ class Browser:
 
     def console(self) -> list[str]:
         """Errors and warnings of the console since the last call."""
-        entries = self.driver.get_log("browser")
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [
             f"{entry['level']}: {entry['message']}"
             for entry in entries
@@ -151,7 +159,8 @@ class Browser:
 
     def requests(self) -> list[str]:
         """Addresses asked for since the last call (also of web sockets)."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        logged = self.driver.get_log("performance")  # type: ignore[no-untyped-call]
+        messages = [json.loads(entry["message"])["message"] for entry in logged]
         asked = [
             m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
         ]

@@ -4,7 +4,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.embedded.mailbox import (
@@ -47,6 +47,7 @@ def test_headers_and_lengths_are_the_decoded_ones() -> None:
     assert (found.text_chars, found.html_chars) == (len("naïve\n"), len("<b>ü</b>\n"))
 
 
+@settings(deadline=None)
 @given(subject=_TEXT, text=_TEXT, html=_TEXT)
 def test_any_text_survives(subject: str, text: str, html: str) -> None:
     found = summarise(mail("k", subject, text, html), "a", ["b"], 0, 0)
@@ -55,6 +56,7 @@ def test_any_text_survives(subject: str, text: str, html: str) -> None:
     assert found.html_chars == len(html) + 1
 
 
+@settings(deadline=None)
 @given(raw=st.binary(max_size=300))
 def test_garbage_is_summarised_too(raw: bytes) -> None:
     assert summarise(raw, "a", ["b"], 0, 0).length == len(raw)

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import load_settings
@@ -64,16 +64,16 @@ def test_every_variable_of_a_role_is_a_setting(
     stack._env = stack._make_env(1001, 1002, 1003, 1004)
     for name, value in stack.role(role).env.items():
         monkeypatch.setenv(name, str(value))
-    settings = load_settings()
-    assert (settings.kafka.bootstrap, settings.smtp.port, settings.http.port) == (
+    found = load_settings()
+    assert (found.kafka.bootstrap, found.smtp.port, found.http.port) == (
         "127.0.0.1:1001",
         1003,
         1004,
     )
-    assert settings.redis.url.get_secret_value() == "redis://127.0.0.1:1002/0"
-    assert (settings.lanes, settings.ticker, settings.config_dir) == (3, False, tmp_path.resolve())
-    assert (settings.log_level, settings.kafka.session_timeout_ms) == ("DEBUG", 6000)
-    assert settings.http.public_url == "http://127.0.0.1:1004"
+    assert found.redis.url.get_secret_value() == "redis://127.0.0.1:1002/0"
+    assert (found.lanes, found.ticker, found.config_dir) == (3, False, tmp_path.resolve())
+    assert (found.log_level, found.kafka.session_timeout_ms) == ("DEBUG", 6000)
+    assert found.http.public_url == "http://127.0.0.1:1004"
 
 
 def test_own_servers_are_named_and_not_started(tmp_path: Path) -> None:
@@ -88,6 +88,7 @@ def test_own_servers_are_named_and_not_started(tmp_path: Path) -> None:
     assert [process.name for process in stack._servers(1, 2, 3)] == ["mailsink"]
 
 
+@settings(deadline=None, max_examples=20)
 @given(count=st.integers(1, 50))
 def test_free_ports_differ_and_are_free(count: int) -> None:
     ports = free_ports(count)

@@ -1,0 +1,56 @@
+"""The front door: commands by what they are for, and errors that say what to do."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from config.loader import DefinitionError
+from config.settings import UnknownSettingError
+from models.errors import KairosError
+from services.cli import audit, look, ops, run
+from services.jobs.evaluate.cli import evaluate_app
+
+app = typer.Typer(
+    name="kairos",
+    help="Real-time marketing automation: profiles, churn alerts, next-best-offers, messages and experiments, per event.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command("demo", rich_help_panel="Run")(run.demo)
+app.command("up", rich_help_panel="Run")(run.up)
+app.command("worker", rich_help_panel="Run")(run.worker)
+app.command("audit", rich_help_panel="Prove")(audit.audit)
+app.add_typer(evaluate_app, rich_help_panel="Prove")
+app.command("story", rich_help_panel="Look")(look.story)
+app.command("why", rich_help_panel="Look")(look.why)
+app.command("offers", rich_help_panel="Look")(look.offers)
+app.command("dead-letters", rich_help_panel="Look")(look.dead_letters)
+app.command("check", rich_help_panel="Operate")(ops.check)
+app.command("health", rich_help_panel="Operate")(ops.health)
+app.add_typer(ops.topics_app, rich_help_panel="Operate")
+
+BAD_INPUT = 2
+
+
+def main() -> None:
+    """Run `kairos`; what a person can mend is told in a sentence, never as a traceback."""
+    errors = Console(stderr=True, highlight=False)
+    try:
+        app()
+    except (DefinitionError, UnknownSettingError) as error:
+        errors.print(str(error), style="red", markup=False)
+        sys.exit(BAD_INPUT)
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "KAIROS_" + "__".join(str(part) for part in fault["loc"]).upper()
+            errors.print(f"{name}: {fault['msg']}", style="red", markup=False)
+        sys.exit(BAD_INPUT)
+    except KairosError as error:
+        errors.print(str(error), style="red", markup=False)
+        sys.exit(1)

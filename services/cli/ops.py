@@ -1,0 +1,73 @@
+"""``kairos topics``, ``kairos check`` and ``kairos health``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from config.loader import load_definitions
+from config.settings import PACKAGE_CONFIG_DIR
+from config.topics import TOPICS
+from models.campaigns.conditions import condition_fault
+from services.bootstrap import DATA_DIR, settings_for
+from services.bus.admin import create_topics, describe
+from services.state.live import worker_seen_ms
+from services.state.redis_lane import connect
+
+topics_app = typer.Typer(name="topics", help="The topics in Kafka.", no_args_is_help=True)
+FRESH_MS = 10_000
+
+
+@topics_app.command("create")
+def create() -> None:
+    """Create every topic of config/topics.py; refuses one that exists with another number of partitions."""
+    settings = settings_for()
+    made = create_topics(settings.kafka.bootstrap, settings.lanes, settings.kafka.replication)
+    Console().print(f"created: {', '.join(made)}" if made else "every topic is there already", highlight=False)
+
+
+@topics_app.command("list")
+def listing() -> None:
+    """Show the topics, what lies in them and how many partitions they have."""
+    settings = settings_for()
+    there = describe(settings.kafka.bootstrap)
+    table = Table()
+    for name in ("topic", "partitions", "what lies in it"):
+        table.add_column(name)
+    for topic in TOPICS:
+        found = there.get(topic.name)
+        table.add_row(topic.name, "missing" if found is None else str(found.partitions), topic.doc)
+    Console().print(table)
+
+
+def check(
+    config_dir: Annotated[Path, typer.Argument(help="Folder with campaigns/, offers/, experiments/.")] = PACKAGE_CONFIG_DIR,
+) -> None:
+    """Check what marketers wrote: every mistake with file, line and what to write instead (exit code 2)."""
+    found = load_definitions(config_dir, condition_fault)
+    Console().print(
+        f"{len(found.campaigns)} campaigns, {len(found.offers)} offers, {len(found.experiments)} experiments: all well. "
+        f"Version {found.version()}",
+        highlight=False,
+    )
+
+
+def health(
+    role: Annotated[str, typer.Argument(help="decide, learn or deliver.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder of the running stack.")] = DATA_DIR,
+) -> None:
+    """Exit code 0 if a worker of this role has told about itself in the last ten seconds."""
+    settings = settings_for(data_dir)
+    client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
+    seen = worker_seen_ms(client, role)
+    client.close()
+    age_ms = None if seen is None else int(time.time() * 1000) - seen
+    if age_ms is None or age_ms > FRESH_MS:
+        typer.echo(f"no {role} worker: none has told about itself in the last {FRESH_MS // 1000} s", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{role}: alive {age_ms} ms ago")

@@ -1,0 +1,139 @@
+"""The audit over all lanes: read Redis, replay the log, compare, count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import redis
+
+from config.settings import Settings
+from config.topics import INPUT_NAMES
+from models.brain import Brain
+from models.errors import IncompatibleSnapshotError
+from models.lane import decode_fence, decode_state
+from models.learners.linear import LinearModel
+from models.offers.recs import Recs
+from services.bus.reader import Record, end_offsets, read_topic
+from services.jobs.audit.compare import compare
+from services.jobs.audit.replay import Inputs, LostHistoryError, journal_entries, replay_lane
+from services.jobs.audit.report import AuditReport, LaneAudit
+from services.state.lane_dump import LaneDump, dump_lane
+from services.state.ledger_index import ledger_states
+from services.state.policies import read_policy
+from services.state.redis_lane import connect
+from services.state.snapshots import SnapshotReader
+from services.state.step import decode_entry
+
+NO_PROGRESS: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
+
+
+class Brains:
+    """Brains by the versions that the journal names; compiled once each."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._reader = SnapshotReader(self._redis)
+        self._policies: dict[str, Brain] = {}
+        self._churn: dict[int, LinearModel] = {0: LinearModel.rule()}
+        self._recs: dict[int, Recs] = {0: Recs()}
+
+    def __call__(self, policy: str, versions: Mapping[str, int]) -> Brain:
+        """Brain of these versions.
+
+        Raises
+        ------
+        IncompatibleSnapshotError
+            A version is not in Redis any more.
+        """
+        base = self._policies.get(policy)
+        if base is None:
+            base = self._policies[policy] = Brain(read_policy(self._redis, policy))
+        churn, recs = versions.get("churn", 0), versions.get("recs", 0)
+        if churn not in self._churn:
+            self._churn = {0: self._churn[0], churn: LinearModel.from_envelope(self._reader.load("churn", churn))}
+        if recs not in self._recs:
+            self._recs = {0: self._recs[0], recs: Recs.from_envelope(self._reader.load("recs", recs))}
+        if base.churn is self._churn[churn] and base.recs is self._recs[recs]:
+            return base
+        brain = self._policies[policy] = base.with_models(self._churn[churn], self._recs[recs])
+        return brain
+
+
+def run_audit(settings: Settings, progress: Callable[[int, int], None] = NO_PROGRESS) -> AuditReport:
+    """Recompute every lane from the topics and compare it with Redis.
+
+    Parameters
+    ----------
+    settings : where Kafka and Redis are.
+    progress : called with (records replayed, records to replay).
+
+    Raises
+    ------
+    TransientError
+        Kafka or Redis is away, or a lane moved while it was read.
+    """
+    client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
+    dumps = {lane: dump_lane(client, lane) for lane in range(settings.lanes)}
+    inputs = len(INPUT_NAMES)
+    total = sum(decode_state(dump.state, inputs).received for dump in dumps.values())
+    ends = {name: end_offsets(settings.kafka.bootstrap, name) for name in INPUT_NAMES}
+    brains = Brains(client)
+    report = AuditReport([])
+    commands: set[str] = set()
+    replayed = 0
+
+    def advance(records: int) -> None:
+        nonlocal replayed
+        replayed += records
+        progress(replayed, total)
+
+    for lane, dump in dumps.items():
+        found, decided = _lane(lane, dump, settings, brains, advance)
+        fence = decode_fence(dump.fence, inputs)
+        for name, offset in zip(INPUT_NAMES, fence.offsets, strict=True):
+            found.in_flight += max(0, ends[name].get(lane, 0) - max(offset, 0))
+        report.lanes.append(found)
+        commands |= decided
+    _ledger(client, commands, report)
+    client.close()
+    return report
+
+
+def _lane(
+    lane: int, dump: LaneDump, settings: Settings, brains: Brains, advance: Callable[[int], None]
+) -> tuple[LaneAudit, set[str]]:
+    inputs = len(INPUT_NAMES)
+    fence = decode_fence(dump.fence, inputs)
+    held = LaneAudit(lane, decode_state(dump.state, inputs))
+    if fence.seq == 0:
+        return held, set()
+    bootstrap = settings.kafka.bootstrap
+
+    def reader(topic: str) -> Iterator[Record]:
+        end = fence.offsets[INPUT_NAMES.index(topic)]
+        return read_topic(bootstrap, topic, lane, end=end) if end > 0 else iter(())
+
+    entries = journal_entries(
+        read_topic(bootstrap, "journal", lane), [decode_entry(packed) for _, packed in dump.outbox], fence.seq
+    )
+    try:
+        done = replay_lane(lane, entries, Inputs(reader), brains, settings, advance)
+    except (LostHistoryError, IncompatibleSnapshotError) as error:
+        held.differences.append(f"lane {lane}: cannot be recomputed: {error}")
+        return held, set()
+    state = decode_state(done.store.state, inputs)
+    differences = done.differences + compare(lane, dump, done.store)
+    return LaneAudit(lane, state, done.batches, len(done.store.profiles), 0, differences), done.commands
+
+
+def _ledger(client: redis.Redis, commands: set[str], report: AuditReport) -> None:
+    """Every message decided is in the send ledger or still waits; nothing is there that nobody decided."""
+    states = ledger_states(client)
+    report.commands = len(commands)
+    report.ledger = len(commands & states.keys())
+    report.waiting = len(commands - states.keys())
+    for message in sorted(states.keys() - commands):
+        report.elsewhere.append(f"ledger: message {message} ({states[message]}) was decided by nobody")
+    unknown = sum(1 for message in commands if states.get(message) == "unknown")
+    if unknown:
+        report.notes.append(f"{unknown:,} messages have an unknown outcome (the worker died while handing over)")

@@ -1,0 +1,107 @@
+"""One user's story, put together from the log and the profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from config.settings import Settings
+from config.topics import CHURN_ALERTS, EXPOSURES, INPUTS, MESSAGES, OFFERS
+from models.profile.state import Profile, decode_profile
+from models.wire import epoch_ms, lane_of
+from services.bus.reader import read_topic
+from services.state import keys
+from services.state.redis_lane import connect, translated
+
+_STYLES = {"churn-alerts": "yellow", "messages": "cyan", "offers": "green", "exposures": "magenta"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that happened, at event time `at` (ms)."""
+
+    at: int
+    what: str
+    detail: str
+    style: str = ""
+
+
+@dataclass(slots=True)
+class Story:
+    """Everything about one user; `facts` are the profile in words."""
+
+    profile: Profile | None
+    facts: dict[str, str] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+
+
+def tell(settings: Settings, user: str) -> Story:
+    """Read the user's partition of every topic, and the profile."""
+    lane = lane_of(user, settings.lanes)
+    client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
+    with translated():
+        packed = client.get(keys.profile(lane, user))
+    client.close()
+    profile = None if packed is None else decode_profile(packed)
+    story = Story(profile, {} if profile is None else facts_of(profile))
+    key = user.encode()
+    for topic in (*INPUTS, CHURN_ALERTS, OFFERS, MESSAGES, EXPOSURES):
+        for record in read_topic(settings.kafka.bootstrap, topic.name, lane):
+            if record.key == key and record.value:
+                line = _line(topic.name, record.value, record.timestamp_ms)
+                if line is not None:
+                    story.lines.append(line)
+    story.lines.sort(key=lambda line: line.at)
+    return story
+
+
+def facts_of(profile: Profile) -> dict[str, str]:
+    """The profile in words."""
+    next_order = profile.expected_next_order_ms()
+    found = {
+        "first seen": _day(profile.first_seen * 1000),
+        "last seen": _day(profile.last_seen_ms),
+        "events": f"{profile.events:,} in {profile.sessions:,} sessions",
+        "orders": f"{profile.orders} on {profile.purchase_days} days, {profile.money_minor / 100:,.2f} in all",
+        "last order": _day(profile.last_order_ms) if profile.orders else "never",
+        "next order expected": "nothing to tell it from yet" if next_order is None else _day(next_order),
+        "churn score": "none before the first order" if profile.score < 0 else f"{profile.score:.1%}",
+        "consent": ", ".join(f"{k}: {'yes' if v else 'no'}" for k, v in profile.consent.items()) or "none given",
+    }
+    if profile.exposures:
+        found["experiments"] = ", ".join(f"{name}: {seen.variant}" for name, seen in profile.exposures.items())
+    return found
+
+
+def _day(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%d %b %Y")
+
+
+def _line(topic: str, value: bytes, broker_ms: int) -> Line | None:
+    try:
+        found: dict[str, Any] = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return None
+    style = _STYLES.get(topic, "")
+    if topic == "churn-alerts":
+        why = "; ".join(reason["text"] for reason in found["reasons"])
+        return Line(found["at"], f"Churn alert {found['score']:.0%}", why, style)
+    if topic == "offers":
+        names = ", ".join(offer["name"] for offer in found["offers"][:3] if offer["name"])
+        return Line(found["at"], "Offers ranked", names, style)
+    if topic == "messages":
+        if found["suppressed"]:
+            return Line(found["decided_at"], f"Not sent: {found['campaign']}", found["reason"], "dim")
+        return Line(found["decided_at"], f"Message {found['campaign']}", f"{found['reason']}  [{found['id']}]", style)
+    if topic == "exposures":
+        return Line(found["at"], f"Experiment {found['experiment']}", f"variant {found['variant']}", style)
+    properties = found.get("properties") or {}
+    at = msgspec.convert(found.get("timestamp"), datetime | int | float | None, strict=False)
+    name = found.get("event") or found.get("type", "")
+    detail = properties.get("name") or ""
+    if properties.get("revenue") is not None:
+        detail = f"{properties['revenue']:,.2f} {properties.get('currency') or ''}"
+    return Line(epoch_ms(at, broker_ms), name, str(detail))

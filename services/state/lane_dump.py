@@ -1,0 +1,66 @@
+"""Everything that Redis holds of a lane, read as it stands at one moment: for the audit and for backups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import redis
+
+from models.errors import TransientError
+from services.state import keys
+from services.state.counters import read_lane_counters
+from services.state.redis_lane import RedisLaneStore, translated
+
+TRIES = 20
+AT_ONCE = 2000
+
+
+@dataclass(slots=True)
+class LaneDump:
+    """Raw values of one lane."""
+
+    fence: bytes | None = None
+    state: bytes | None = None
+    profiles: dict[str, bytes] = field(default_factory=dict)
+    offers: dict[str, bytes] = field(default_factory=dict)
+    counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    timers: dict[str, int] = field(default_factory=dict)
+    outbox: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+def dump_lane(client: redis.Redis, lane: int) -> LaneDump:
+    """Read a lane while nobody writes to it.
+
+    Raises
+    ------
+    TransientError
+        The lane moved during every try: stop the workers, or audit in a quieter moment.
+    """
+    for _ in range(TRIES):
+        with translated():
+            before = client.get(keys.fence(lane))
+            found = LaneDump(fence=before, state=client.get(keys.state(lane)))
+            found.profiles = _values(client, keys.profile(lane, ""))
+            found.offers = _values(client, keys.offers(lane, ""))
+            found.counters = read_lane_counters(client, lane)
+            timers = client.zrange(keys.timers(lane), 0, -1, withscores=True)
+            found.timers = {user.decode(): int(due) for user, due in timers}
+            found.outbox = RedisLaneStore(client, lane).pending()
+            if client.get(keys.fence(lane)) == before:
+                return found
+    raise TransientError(f"lane {lane} moved while it was read: stop the workers, or try in a quieter moment")
+
+
+def _values(client: redis.Redis, prefix: str) -> dict[str, bytes]:
+    names = list(client.scan_iter(match=_literal(prefix) + "*", count=AT_ONCE))
+    found: dict[str, bytes] = {}
+    for first in range(0, len(names), AT_ONCE):
+        part = names[first : first + AT_ONCE]
+        for name, value in zip(part, client.mget(part), strict=True):
+            if value is not None:
+                found[name.decode()[len(prefix) :]] = value
+    return found
+
+
+def _literal(prefix: str) -> str:
+    return "".join(f"\\{c}" if c in "*?[]\\" else c for c in prefix)
