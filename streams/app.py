@@ -79,8 +79,8 @@ def build_app(role: str, settings: AppSettings, options: TransportOptions | None
         stream_buffer_maxsize=1_000_000,
         # Lanes are waited for by the on_revoked hook; Faust would wait for chunks that sit in a lane's queue.
         stream_wait_empty=False,
-        # An agent that raised has lost the chunks in its buffer. Faust would start it again on the next ones after
-        # five seconds; a worker that ends and goes on from the fence is quicker and hides nothing.
+        # An agent that raised has lost the chunks in its buffer. Faust would start it again on the next ones
+        # after five seconds; a worker that ends and goes on from the fence is quicker and hides nothing.
         agent_supervisor=CrashingSupervisor,
         worker_redirect_stdouts=False,
     )

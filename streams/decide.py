@@ -48,7 +48,7 @@ class DecideRole:
         self.meter = DecideMeter()
         self.lanes: dict[int, Lane] = {}
         self._started = False
-        self.outlet = KafkaOutlet(settings.kafka.bootstrap, settings.kafka.request_timeout_ms)
+        self.outlet = KafkaOutlet(settings.kafka)
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
         self._brain = Brain(load_definitions(settings.config_dir, condition_fault))
         self._context = LaneContext(

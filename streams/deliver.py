@@ -7,7 +7,9 @@ come and go, the position is read from Redis, outcomes are published.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -31,6 +33,7 @@ from services.state.live import publish_worker, push_tail, retire_worker
 from services.state.redis_lane import connect
 from streams.app import build_app
 from streams.deliver_lane import DeliverLane, Start, Stats
+from streams.producer import start_producer
 from streams.transport import (
     EARLIEST,
     Chunk,
@@ -112,15 +115,7 @@ class DeliverRole:
         if self._courier is not None:
             return
         self._courier = open_courier(self._settings, self._clock_ms, random.Random())  # jitter
-        kafka = self._settings.kafka
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=kafka.bootstrap,
-            enable_idempotence=True,
-            acks="all",
-            request_timeout_ms=kafka.request_timeout_ms,
-            linger_ms=2,
-        )
-        await self._producer.start()
+        self._producer = await start_producer(self._settings.kafka, linger_ms=2)
         self._outlet = KafkaOutlet(self._app, self._producer, self._settings.lanes)
         self._spawn(self._show())
 
@@ -302,3 +297,8 @@ def build_deliver(settings: Settings, worker: str, clock_ms: Callable[[], int]) 
 
     app.on_before_shutdown.connect(stop, weak=False)
     return app
+
+
+def build(settings: Settings) -> faust.App:
+    """App of the role, as ``python -m streams deliver`` runs it."""
+    return build_deliver(settings, f"{socket.gethostname()}-{os.getpid()}", lambda: time.time_ns() // 1_000_000)

@@ -125,9 +125,9 @@ class LearnRole:
                 published_s = time.monotonic()
                 await self._publish_live()
 
-    async def stopped(self, app: faust.App, **_: object) -> None:
-        """Take this worker off the page (a signal handler: it is told the app)."""
-        log.info("learn_stopped", app=app.conf.id, learned=self._learned)
+    async def stopped(self, *_: Any, **_unused: Any) -> None:
+        """Take this worker off the page; a signal handler."""
+        log.info("learn_stopped", learned=self._learned)
         try:
             with translated():
                 await asyncio.to_thread(retire_worker, self._redis, ROLE, self._worker)

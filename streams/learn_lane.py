@@ -12,7 +12,7 @@ from services.state.learn_store import LearnStore
 from streams.transport import Chunk
 
 # Writing down may take this share of the time at most, whatever the size of the model.
-COMMIT_SHARE: Final = 0.05
+COMMIT_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)

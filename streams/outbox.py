@@ -12,9 +12,11 @@ from collections.abc import Iterable
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, UnknownError, UnsupportedVersionError
+from aiokafka.errors import KafkaError
 
+from config.settings import KafkaSettings
 from services.state.step import OutboxEntry, decode_entry
+from streams.producer import start_producer
 
 log = structlog.get_logger()
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -23,9 +25,8 @@ RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 class KafkaOutlet:
     """The producer of a worker: idempotent, all replicas, whole batches."""
 
-    def __init__(self, bootstrap: str, request_timeout_ms: int) -> None:
-        self._bootstrap = bootstrap
-        self._request_timeout_ms = request_timeout_ms
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
         self._made: AIOKafkaProducer | None = None
 
     @property
@@ -35,31 +36,8 @@ class KafkaOutlet:
         return self._made
 
     async def start(self) -> None:
-        """Connect; a broker without idempotent producers (the embedded one) gets a plain one.
-
-        There a batch repeated after a lost answer lies twice in the log, and consumers drop it by its position.
-        """
-        try:
-            self._made = await self._connect(idempotent=True)
-        except (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion) as error:
-            log.info("producer_not_idempotent", reason=repr(error))
-            self._made = await self._connect(idempotent=False)
-
-    async def _connect(self, *, idempotent: bool) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
-            enable_idempotence=idempotent,
-            acks="all",
-            request_timeout_ms=self._request_timeout_ms,
-            max_batch_size=1024 * 1024,
-            max_request_size=4 * 1024 * 1024,
-        )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
+        """Connect."""
+        self._made = await start_producer(self._kafka, max_batch_size=1024 * 1024, max_request_size=4 * 1024 * 1024)
 
     async def stop(self) -> None:
         """Send what is under way and disconnect."""

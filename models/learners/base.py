@@ -49,7 +49,7 @@ class Learner(Protocol):
         ...
 
     def linear(self) -> Weights:
-        """Return the present model as weights over unscaled features, for vectorised scoring and contributions."""
+        """Return the model as weights over unscaled features, for vectorised scoring and contributions."""
         ...
 
     def snapshot(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import nlargest
 from typing import Any, Final
 
@@ -104,28 +104,20 @@ class CoVisitation:
 
     def neighbours(self, item: str, size: int = SERVED_NEIGHBOURS) -> list[tuple[str, float]]:
         """Items that go with `item`, best first."""
-        own = self._seen.get(item, 0.0)
-        if not own:
-            return []
-        seen = self._seen
-        scored = [
-            (weight / (own * seen[other]) ** 0.5, other)
-            for other, weight in self._pairs.get(item, {}).items()
-            if other in seen
-        ]
-        best = nlargest(size, scored)
-        return [(other, score) for score, other in best]
+        norms = self._norms((item, *self._pairs.get(item, ())))
+        return self._best(item, norms, size)
 
     def popular(self, size: int = SERVED_POPULAR) -> list[tuple[str, float]]:
         """Most popular items lately, relative to the first."""
         best = nlargest(size, ((weight, item) for item, weight in self._popular.items()))
-        return [(item, weight / best[0][0]) for weight, item in best]
+        return [(item, weight / best[0][0]) for weight, item in best if weight > 0.0]
 
     def payload(self) -> bytes:
         """Payload of the ``recs`` snapshot: ``{items, neighbours, popular}``."""
+        norms = self._norms(self._seen)
         neighbours = {}
         for item in self._pairs:
-            found = [(other, round(score, 5)) for other, score in self.neighbours(item)]
+            found = [(other, round(score, 5)) for other, score in self._best(item, norms, SERVED_NEIGHBOURS)]
             if found:
                 neighbours[item] = found
         popular = [(item, round(score, 5)) for item, score in self.popular()]
@@ -174,6 +166,20 @@ class CoVisitation:
             self._pair_landmark_ms, self._popular_landmark_ms = state["landmarks"]
         except KeyError as error:
             raise IncompatibleSnapshotError(f"state of {NAME} without {error}") from error
+
+    def _norms(self, items: Iterable[str]) -> dict[str, float]:
+        seen = self._seen
+        # Centuries older than the rest, a count decays to exactly 0: a wrong clock must not divide by it.
+        return {item: seen[item] ** -0.5 for item in items if seen.get(item, 0.0) > 0.0}
+
+    def _best(self, item: str, norms: dict[str, float], size: int) -> list[tuple[str, float]]:
+        own = norms.get(item)
+        if own is None:
+            return []
+        row = self._pairs.get(item, {})
+        scored = [(weight * own * norms[other], other) for other, weight in row.items() if other in norms]
+        scored.sort(reverse=True)  # rows are short: quicker than a heap
+        return [(other, score) for score, other in scored[:size]]
 
     def _add(self, item: str, basket: list[str], weight: float) -> None:
         row = self._pairs.setdefault(item, {})

@@ -75,7 +75,7 @@ class LinearModel:
 
     @classmethod
     def rule(cls) -> LinearModel:
-        """Return the documented recency/frequency rule, "not learned yet", as a linear model with exact reasons."""
+        """Return the recency/frequency rule, "not learned yet", as a linear model with exact reasons."""
         weights, bias = churn.rule_weights()
         # Shares are told against an even-odds customer, whose log-odds are 0.
         mean = np.zeros(len(churn.FEATURE_NAMES))

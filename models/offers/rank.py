@@ -106,7 +106,9 @@ def rank_offers(
     number = draw("explore", user, occurrence)
     if number < explore:
         chosen = min(int(number / explore * len(base)), len(base) - 1)
-    order = [chosen, *(i for i in range(len(base)) if i != chosen)]
+    order = [i for i in range(len(base)) if i != chosen]
+    if base:
+        order.insert(0, chosen)
     answer: list[RankedOffer] = []
     for place, i in enumerate(order):
         item, score, reason = base[i]

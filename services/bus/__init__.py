@@ -1,4 +1,4 @@
-"""The log, for everything that is not a stream processor: publish, create topics, read a topic from a place to a place.
+"""The log, for whatever is not a stream processor: publish, create topics, read from a place to a place.
 
 kafka-python is imported in this package only.
 """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -13,6 +14,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from config.topics import TOPICS, Topic, partitions_of
 from models.errors import ConfigurationError, TransientError
+from services.bus.connect import connected
 
 _MISSING = 3  # UNKNOWN_TOPIC_OR_PARTITION
 
@@ -49,23 +51,11 @@ def create_topics(bootstrap: str, lanes: int, replication: int = 1, timeout_ms: 
     """
     with _admin(bootstrap, timeout_ms) as admin:
         existing = _described(admin)
-        wrong = [
-            f"{topic.name} has {existing[topic.name].partitions} partitions, needed {partitions_of(topic, lanes)}"
-            for topic in TOPICS
-            if topic.name in existing and existing[topic.name].partitions != partitions_of(topic, lanes)
-        ]
-        if wrong:
-            raise ConfigurationError(
-                "; ".join(wrong),
-                where=bootstrap,
-                remedy="The number of partitions is fixed when a topic is created, because it says which lane owns a "
-                f"user. Start Kairos with the number of lanes that the topics have (KAIROS_LANES, now {lanes}), or use "
-                "another cluster.",
-            )
+        _refuse_mismatch(existing, lanes)
         missing = [topic for topic in TOPICS if topic.name not in existing]
-        for topic in missing:
-            _create(admin, topic, lanes, replication, timeout_ms)
-        return [topic.name for topic in missing]
+        created = [topic.name for topic in missing if _create(admin, topic, lanes, replication, timeout_ms)]
+        _wait_until_known(admin, lanes, timeout_ms)
+        return created
 
 
 def describe(bootstrap: str, timeout_ms: int = 30_000) -> dict[str, TopicInfo]:
@@ -83,8 +73,9 @@ def describe(bootstrap: str, timeout_ms: int = 30_000) -> dict[str, TopicInfo]:
 @contextmanager
 def _admin(bootstrap: str, timeout_ms: int) -> Iterator[Any]:
     try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=[part.strip() for part in bootstrap.split(",")],
+        admin = connected(
+            KafkaAdminClient,
+            bootstrap,
             client_id="kairos-admin",
             bootstrap_timeout_ms=timeout_ms,
             request_timeout_ms=timeout_ms,
@@ -108,7 +99,8 @@ def _described(admin: Any) -> dict[str, TopicInfo]:
     return found
 
 
-def _create(admin: Any, topic: Topic, lanes: int, replication: int, timeout_ms: int) -> None:
+def _create(admin: Any, topic: Topic, lanes: int, replication: int, timeout_ms: int) -> bool:
+    """Create one topic; False if another process was quicker."""
     wanted = NewTopic(
         name=topic.name,
         num_partitions=partitions_of(topic, lanes),
@@ -121,10 +113,34 @@ def _create(admin: Any, topic: Topic, lanes: int, replication: int, timeout_ms: 
     try:
         admin.create_topics([wanted], timeout_ms=timeout_ms)
     except TopicAlreadyExistsError:
-        # Another process was quicker; what it made must fit too.
-        made = _described(admin).get(topic.name)
-        if made is not None and made.partitions != partitions_of(topic, lanes):
-            raise ConfigurationError(
-                f"{topic.name} has {made.partitions} partitions, needed {partitions_of(topic, lanes)}",
-                remedy="Another process created it with another number of lanes.",
-            ) from None
+        return False
+    return True
+
+
+def _wait_until_known(admin: Any, lanes: int, timeout_ms: int) -> None:
+    """Wait for the topics to show up: Kafka answers a creation before every broker knows of it."""
+    deadline_s = monotonic() + timeout_ms / 1000
+    while True:
+        existing = _described(admin)
+        _refuse_mismatch(existing, lanes)
+        waiting = [topic.name for topic in TOPICS if topic.name not in existing]
+        if not waiting:
+            return
+        if monotonic() > deadline_s:
+            raise TransientError(f"these topics were created, but the brokers do not know them yet: {waiting}")
+        sleep(0.05)
+
+
+def _refuse_mismatch(existing: Mapping[str, TopicInfo], lanes: int) -> None:
+    wrong = [
+        f"{topic.name} has {existing[topic.name].partitions} partitions, needed {partitions_of(topic, lanes)}"
+        for topic in TOPICS
+        if topic.name in existing and existing[topic.name].partitions != partitions_of(topic, lanes)
+    ]
+    if wrong:
+        raise ConfigurationError(
+            "; ".join(wrong),
+            remedy="The number of partitions is fixed when a topic is created: it says which lane owns a user. Start "
+            f"Kairos with the number of lanes that the topics have (KAIROS_LANES, now {lanes}), or use another "
+            "cluster.",
+        )

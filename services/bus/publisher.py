@@ -1,4 +1,4 @@
-"""Publish events to Kairos from any Python service: batched, confirmed, or an error that says what was not."""
+"""Publish events to Kairos from any Python service: batched, and confirmed or named in an error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,6 +22,7 @@ from pydantic import BaseModel
 from config.topics import CLICKSTREAM, FEEDBACK, PROFILES, PURCHASES
 from models.errors import TransientError
 from models.events import ALIASES, FEEDBACK_EVENTS
+from services.bus.connect import connected
 
 Compression = Literal["gzip", "lz4", "snappy", "zstd"]
 
@@ -28,14 +30,17 @@ _PURCHASES = frozenset(("Order Completed", "Order Refunded", "Order Cancelled", 
 _PROFILE_TYPES = frozenset(("identify", "alias", "group"))
 _FEEDBACK_PREFIXES = ("Email ", "Push Notification ", "Message ")
 
-# Confirmed records are forgotten in steps of this many: looking at each one as it is sent costs more than it frees.
+# Confirmed records are forgotten in steps of this many: looking at each one as it is sent costs more than it
+# frees.
 _REAP_EVERY = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """A record that the broker did not confirm. It may still arrive; publishing `value` again is harmless, because
-    it carries its messageId and Kairos drops the second one.
+    """A record that the broker did not confirm.
+
+    It may still arrive; publishing `value` again is harmless, because it carries its messageId and Kairos
+    drops the second one.
     """
 
     topic: str
@@ -55,8 +60,8 @@ class DeliveryError(TransientError):
     def __init__(self, undelivered: tuple[Undelivered, ...]) -> None:
         first = undelivered[0]
         super().__init__(
-            f"{len(undelivered)} record(s) were not confirmed by the broker; the first, for topic {first.topic}: "
-            f"{first.reason}. They are listed in `undelivered`; publishing them again is safe."
+            f"{len(undelivered)} record(s) were not confirmed by the broker; the first, for topic "
+            f"{first.topic}: {first.reason}. They are listed in `undelivered`; publishing them again is safe."
         )
         self.undelivered = undelivered
 
@@ -83,7 +88,7 @@ def topic_for(event: Mapping[str, Any]) -> str:
 
 
 class _KeyPartitioner(DefaultPartitioner):  # type: ignore[misc]  # kafka-python has no types
-    """Kafka's default partitioner (murmur2 of the key); remembers the hash of a key, which is slow in pure Python."""
+    """Kafka's default partitioner: murmur2 of the key, slow in pure Python and hence remembered."""
 
     def __init__(self) -> None:
         self._hash: Callable[[bytes], int] = lru_cache(maxsize=65_536)(murmur2)
@@ -130,8 +135,9 @@ class Publisher:
 
     Notes
     -----
-    The producer is idempotent: its own retries neither repeat nor reorder a record. It connects at the first use,
-    not in the constructor. Threads may share a publisher. About 9 microseconds of CPU an event for pre-encoded bytes.
+    The producer is idempotent: its own retries neither repeat nor reorder a record. It connects at the first
+    use, not in the constructor. Threads may share a publisher. About 9 microseconds of CPU an event for
+    pre-encoded bytes.
 
     Examples
     --------
@@ -141,7 +147,7 @@ class Publisher:
     ...                        "properties": {"product_id": "85123A", "price": 2.95}})
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one by name
         self,
         bootstrap: str,
         *,
@@ -155,8 +161,8 @@ class Publisher:
         now: Callable[[], datetime] = _now,
         new_id: Callable[[], str] = _new_id,
     ) -> None:
+        self._bootstrap = bootstrap
         self._settings: dict[str, Any] = {
-            "bootstrap_servers": [part.strip() for part in bootstrap.split(",")],
             "client_id": client_id,
             "linger_ms": linger_ms,
             "batch_size": batch_bytes,
@@ -196,8 +202,8 @@ class Publisher:
         ----------
         topic : where to; None: by the event's name (:func:`topic_for`).
         event : envelope as a mapping or a pydantic model, or JSON bytes that are sent as they are.
-        user_id : record key; default: the event's ``userId``, else ``anonymousId``. With bytes it must be given,
-            unless the record belongs to no user (a tick).
+        user_id : record key; default: the event's ``userId``, else ``anonymousId``. With bytes it must be
+            given, unless the record belongs to no user (a tick).
         partition : only for records without user; default: murmur2 of the key.
         headers : record headers.
 
@@ -253,16 +259,11 @@ class Publisher:
             producer, which goes on trying until their delivery timeout.
         """
         if self._producer is not None:
-            try:
+            with suppress(KafkaTimeoutError):  # what is not confirmed is found, and named, below
                 self._producer.flush(timeout=self._timeout_s if timeout is None else timeout)
-            except KafkaTimeoutError:
-                pass  # what is not confirmed is found, and named, below
         with self._lock:
             self._reap()
-            late = [
-                Undelivered(topic, user, value, "no confirmation yet")
-                for _, topic, user, value in self._pending
-            ]
+            late = [Undelivered(topic, user, value, "no confirmation yet") for _, topic, user, value in self._pending]
             undelivered = (*self._failed, *late)
             self._failed = []
         if undelivered:
@@ -294,7 +295,7 @@ class Publisher:
     def _connect(self) -> Any:
         with self._lock:
             if self._producer is None:
-                self._producer = KafkaProducer(**self._settings)
+                self._producer = connected(KafkaProducer, self._bootstrap, **self._settings)
             return self._producer
 
     def _prepared(

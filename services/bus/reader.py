@@ -1,4 +1,4 @@
-"""Read what lies in a topic, from a place to a place: for the audit, one user's story, dead letters, the demo's summary."""
+"""Read a topic from a place to a place: for the audit, a user's story, dead letters, the demo's summary."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from models.errors import TransientError
+from services.bus.connect import connected
 
 _POLL_MS = 1_000
+_CONNECT_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ def read_topic(
     end: Mapping[int, int] | int | None = None,
     stall_s: float = 30.0,
 ) -> Iterator[Record]:
-    """Records of a topic, in order within each partition.
+    """Read the records of a topic, in order within each partition.
 
     Parameters
     ----------
@@ -54,8 +56,9 @@ def read_topic(
 
     Notes
     -----
-    The end is the high-water mark that fetch responses carry, never the answer to ListOffsets, which is behind on
-    some brokers after batched produce. No consumer group: nobody else is disturbed, and nothing is committed.
+    The end is the high-water mark that fetch responses carry, never the answer to ListOffsets, which is
+    behind on some brokers after batched produce. No consumer group: nobody else is disturbed, and nothing is
+    committed.
     """
     try:
         with _consumer(bootstrap) as consumer:
@@ -82,9 +85,7 @@ def end_offsets(bootstrap: str, topic: str, stall_s: float = 30.0) -> dict[int, 
                 if all(mark is not None for mark in marks.values()):
                     return {number: int(mark) for number, mark in marks.items()}
                 if monotonic() - waiting > stall_s:
-                    raise TransientError(
-                        f"no answer for the end of {topic} at {bootstrap} within {stall_s:.0f} s"
-                    )
+                    raise TransientError(f"no answer for the end of {topic} at {bootstrap} within {stall_s:.0f} s")
     except KafkaError as error:
         raise TransientError(f"reading {topic} at {bootstrap}: {error!r}") from error
 
@@ -104,7 +105,7 @@ class Follower:
         self._consumer: Any = None
 
     def poll(self, timeout_s: float = 0.0) -> list[Record]:
-        """Records that came since the last call; waits at most `timeout_s` for the first.
+        """Return what came since the last call; waits at most `timeout_s` for the first.
 
         Raises
         ------
@@ -144,14 +145,16 @@ class _Closing:
 
 def _consumer(bootstrap: str) -> _Closing:
     return _Closing(
-        KafkaConsumer(
-            bootstrap_servers=[part.strip() for part in bootstrap.split(",")],
+        connected(
+            KafkaConsumer,
+            bootstrap,
+            bootstrap_timeout_ms=_CONNECT_MS,
             client_id="kairos-reader",
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            # One embedded broker answers a fetch with nothing at all when listing the partition's batches takes longer
-            # than the wait: a long one costs only where there is nothing to read.
+            # One embedded broker answers a fetch with nothing at all when listing the partition's batches
+            # takes longer than the wait: a long one costs only where there is nothing to read.
             fetch_max_wait_ms=500,
             max_poll_records=5_000,
             max_partition_fetch_bytes=4 * 1024 * 1024,
@@ -177,9 +180,7 @@ def _assigned(consumer: Any, topic: str, partition: int | None) -> list[Any]:
 
 def _record(found: Any) -> Record:
     headers = tuple(found.headers or ())
-    return Record(
-        found.topic, found.partition, found.offset, found.timestamp, found.key, found.value, headers
-    )
+    return Record(found.topic, found.partition, found.offset, found.timestamp, found.key, found.value, headers)
 
 
 def _at(given: Mapping[int, int] | int | None, partition: int) -> int | None:

@@ -235,14 +235,17 @@ def _recs_words(snapshot: Snapshot | None) -> str:
 
 
 def _tail_item(item: Figures) -> TailItem:
-    when = item.get("ts")
+    when, detail, tag = item.get("ts"), str(item.get("detail") or ""), str(item.get("tag") or "")
+    if tag.startswith("suppressed: "):
+        why = words.suppressed(tag.removeprefix("suppressed: "))
+        tag, detail = "held back", f"{why} ({detail})" if detail else why
     return TailItem(
         at_ms=int(item.get("at") or 0),
         when=words.short_time(int(when)) if when else "",
         user=str(item.get("user") or ""),
         text=str(item.get("text") or ""),
-        detail=str(item.get("detail") or ""),
-        tag=str(item.get("tag") or ""),
+        detail=detail,
+        tag=tag,
     )
 
 

@@ -1,14 +1,14 @@
-"""Events of the demo: what the invoices say, what is derived from them, and what is made up; each says which it is.
+"""Events of the demo: what the invoices say, what is derived, what is made up; each says which it is.
 
-From the file      an invoice is an `Order Completed`; one whose number starts with C is an `Order Refunded`.
-Derived            each line of an order is a `Product Viewed` and a `Product Added`, up to twenty minutes before the
-                   invoice; a customer's first appearance is an `identify` with country, time zone and an address that
-                   was made up (``customer-<id>@example.test``), and consent to mail, which a seeded share withholds.
-Simulated          a seeded share of orders is followed, days later, by a visit that fills a cart and leaves it, because
-                   the file knows only what was bought and nothing of what was left behind.
+* From the file: an invoice is an `Order Completed`; one whose number starts with C is an `Order Refunded`.
+* Derived: each line of an order is a `Product Viewed` and a `Product Added`, up to twenty minutes before the
+  invoice. A customer's first day begins with an `identify` with country, time zone and an address that was
+  made up (``customer-<id>@example.test``), and with consent to mail, which a seeded share withholds.
+* Simulated: a seeded share of orders is followed, days later, by a visit that fills a cart and leaves it,
+  because the file knows only what was bought and nothing of what was left behind.
 
-`context` tells: ``{"source": "online-retail-ii", "derived": bool, "simulated": bool}``. The same seed gives the same
-bytes and the same messageIds.
+`context` tells: ``{"source": "online-retail-ii", "derived": bool, "simulated": bool}``. The same seed gives
+the same bytes and the same messageIds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from services.demo.history import CURRENCY, History, Invoice, Line
 SOURCE = "online-retail-ii"
 SEED = 2010
 _MINUTE_MS = 60_000
-# Shorter than any sensible waiting time of an abandoned-cart campaign, so that a real order never looks like one.
+# Shorter than any sensible waiting time of an abandoned-cart campaign, so that a real order never looks like
+# one.
 SHOPPING_MS = 20 * _MINUTE_MS
 _LOOK_MS = 15_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,10 +40,11 @@ _TIME_ZONES = {
     "Australia": "Australia/Sydney", "Austria": "Europe/Vienna", "Bahrain": "Asia/Bahrain",
     "Belgium": "Europe/Brussels", "Brazil": "America/Sao_Paulo", "Canada": "America/Toronto",
     "Channel Islands": "Europe/Jersey", "Cyprus": "Asia/Nicosia", "Denmark": "Europe/Copenhagen",
-    "EIRE": "Europe/Dublin", "Finland": "Europe/Helsinki", "France": "Europe/Paris", "Germany": "Europe/Berlin",
-    "Greece": "Europe/Athens", "Iceland": "Atlantic/Reykjavik", "Israel": "Asia/Jerusalem", "Italy": "Europe/Rome",
-    "Japan": "Asia/Tokyo", "Korea": "Asia/Seoul", "Lithuania": "Europe/Vilnius", "Malta": "Europe/Malta",
-    "Netherlands": "Europe/Amsterdam", "Nigeria": "Africa/Lagos", "Norway": "Europe/Oslo", "Poland": "Europe/Warsaw",
+    "EIRE": "Europe/Dublin", "Finland": "Europe/Helsinki", "France": "Europe/Paris",
+    "Germany": "Europe/Berlin", "Greece": "Europe/Athens", "Iceland": "Atlantic/Reykjavik",
+    "Israel": "Asia/Jerusalem", "Italy": "Europe/Rome", "Japan": "Asia/Tokyo", "Korea": "Asia/Seoul",
+    "Lithuania": "Europe/Vilnius", "Malta": "Europe/Malta", "Netherlands": "Europe/Amsterdam",
+    "Nigeria": "Africa/Lagos", "Norway": "Europe/Oslo", "Poland": "Europe/Warsaw",
     "Portugal": "Europe/Lisbon", "RSA": "Africa/Johannesburg", "Singapore": "Asia/Singapore",
     "Spain": "Europe/Madrid", "Sweden": "Europe/Stockholm", "Switzerland": "Europe/Zurich",
     "Thailand": "Asia/Bangkok", "USA": "America/New_York", "United Arab Emirates": "Asia/Dubai",
@@ -62,7 +64,7 @@ class ShopEvent(NamedTuple):
 
 
 def share(seed: int, what: str) -> float:
-    """A number in [0, 1) that depends on `what` and the seed alone.
+    """Draw a number in [0, 1) that depends on `what` and the seed alone.
 
     Examples
     --------
@@ -149,8 +151,9 @@ class ShopEvents:
     def until(self, end_ms: int) -> list[ShopEvent]:
         """Events before `end_ms` that were not handed out yet, in order of event time."""
         invoices = self._history.invoices
-        # What is derived from an invoice lies before it, so invoices are read ahead by that much.
-        ahead = end_ms + SHOPPING_MS + _MINUTE_MS
+        # What is derived from an invoice lies before it, on the same day or minutes before midnight: so far
+        # ahead invoices are read.
+        ahead = (end_ms // DAY_MS + 1) * DAY_MS + SHOPPING_MS + _MINUTE_MS
         while self._next < len(invoices) and invoices[self._next].at_ms < ahead:
             self._derive(invoices[self._next])
             self._next += 1
@@ -162,9 +165,7 @@ class ShopEvents:
         return found
 
     def _put(self, at_ms: int, topic: str, user: str, name: str, text: str) -> None:
-        heapq.heappush(
-            self._waiting, (ShopEvent(at_ms, next(self._number), topic, user, text.encode()), name)
-        )
+        heapq.heappush(self._waiting, (ShopEvent(at_ms, next(self._number), topic, user, text.encode()), name))
 
     def _derive(self, invoice: Invoice) -> None:
         items = () if invoice.refund else invoice.items
@@ -172,7 +173,7 @@ class ShopEvents:
         begin = invoice.at_ms - step * len(items)
         if invoice.user not in self.users:
             self.users.add(invoice.user)
-            self._identify(invoice, begin - 1000)
+            self._identify(invoice, begin)
         for number, line in enumerate(items):
             at_ms = begin + step * number
             self._product(at_ms, invoice, line, "Product Viewed", f"{number}-v", _DERIVED)
@@ -181,8 +182,12 @@ class ShopEvents:
         if items and share(self._seed, f"cart {invoice.number}") < self._abandoned:
             self._left_behind(invoice, items)
 
-    def _identify(self, invoice: Invoice, at_ms: int) -> None:
+    def _identify(self, invoice: Invoice, begin_ms: int) -> None:
         user = invoice.user
+        # When somebody registered is not in the file. Early in the morning of the first day: a topic is read
+        # in chunks, so an account made a minute before the order could reach Kairos after it.
+        morning_ms = invoice.at_ms // DAY_MS * DAY_MS + int(share(self._seed, f"registered {user}") * 4 * HOUR_MS)
+        at_ms = min(begin_ms - 1000, morning_ms)
         zone = _TIME_ZONES.get(invoice.country, DEFAULT_TIME_ZONE)
         consent = str(share(self._seed, f"consent {user}") >= self._without_consent).lower()
         self._put(

@@ -1,4 +1,4 @@
-"""What Kairos published during the demo, read back from the topics and counted: nothing is taken from its own counters."""
+"""What Kairos published during the demo, read back from the topics and counted, not from its counters."""
 
 from __future__ import annotations
 
@@ -62,8 +62,7 @@ class _About(msgspec.Struct):
 class _Feedback(msgspec.Struct):
     type: str
     event: str | None = None
-    messageId: str | None = None
-    userId: str | int | None = None
+    user: str | int | None = msgspec.field(default=None, name="userId")
     properties: _About | None = None
 
 
@@ -109,7 +108,8 @@ class Figures:
     Parameters
     ----------
     alerts, answers : claims to be judged. funnels : by campaign. dead : refused records, by reason.
-    simulated_revenue_minor : of invented orders; never part of any real sum. clicked : (message, user) of clicks.
+    simulated_revenue_minor : of invented orders; never part of any real sum. clicked : (message, user) of
+        clicks.
     """
 
     alerts: list[Alert] = field(default_factory=list)
@@ -163,7 +163,7 @@ class Figures:
         if stage is None:
             return
         if stage == "clicked" and about.message_id not in funnel.stages["clicked"]:
-            self.clicked.append((about.message_id, str(found.userId)))
+            self.clicked.append((about.message_id, str(found.user)))
         funnel.stages[stage].add(about.message_id)
 
     def add_purchase(self, value: bytes) -> None:

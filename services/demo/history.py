@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 DATA = Path(__file__).resolve().parent / "data" / "online_retail_2009_2010.parquet"
 CURRENCY = "GBP"
 
-# A product's code is five digits, with or without letters after them. Everything else in the column is a booking:
-# POST and DOT (postage), C2 (carriage), M (manual), D (discount), BANK CHARGES, ADJUST, TEST001, PADS, ...
+# A product's code is five digits, with or without letters after them. Everything else in the column is a
+# booking: POST and DOT (postage), C2 (carriage), M (manual), D (discount), BANK CHARGES, ADJUST, TEST001,
+# PADS, ...
 _PRODUCT = re.compile(r"\d{5}[A-Za-z]*\Z")
 SHIPPING_CODES = frozenset(("POST", "DOT", "C2"))
 
@@ -87,8 +88,8 @@ class History:
     ----------
     invoices : of known customers, in order of time.
     lines_total : lines in the file.
-    lines_without_customer : lines that name no customer (sales over the counter, marketplaces, corrections of the
-        stock): nobody's behaviour can be learned from them, so they are left out.
+    lines_without_customer : lines that name no customer (sales over the counter, marketplaces, corrections of
+        the stock): nobody's behaviour can be learned from them, so they are left out.
     names : product's description by stock code, as the shop wrote it most often.
     """
 
@@ -156,13 +157,9 @@ def load_history(path: Path = DATA) -> History:
         by_number.setdefault(row[0], []).append(row)
     invoices = []
     for number, found in by_number.items():
-        lines = tuple(
-            Line(row[1].upper(), names[row[1].upper()], row[3], round(row[5] * 100)) for row in found
-        )
+        lines = tuple(Line(row[1].upper(), names[row[1].upper()], row[3], round(row[5] * 100)) for row in found)
         # A few invoices were written over two minutes: the first counts.
-        invoices.append(
-            Invoice(number, str(found[0][6]), found[0][4], found[0][7], number.startswith("C"), lines)
-        )
+        invoices.append(Invoice(number, str(found[0][6]), found[0][4], found[0][7], number.startswith("C"), lines))
     invoices.sort(key=lambda invoice: invoice.at_ms)  # stable: equal times keep the file's order
     return History(tuple(invoices), total, total - len(rows), names)
 

@@ -14,9 +14,7 @@ from services.bus import Record
 from services.demo.reactions import Reaction, Reactions
 from services.demo.summary import Latency
 
-_FINAL = frozenset(
-    ("Email Delivered", "Message Delivered", "Message Failed", "Message Unknown", "Message Expired")
-)
+_FINAL = frozenset(("Email Delivered", "Message Delivered", "Message Failed", "Message Unknown", "Message Expired"))
 # The outbox publishes a moment after the lanes' time has moved: "all done" must stay true for this long.
 _QUIET_S = 2.0
 
@@ -43,11 +41,11 @@ class Source(Protocol):
     """What is needed of :class:`services.bus.Follower` on `messages` and `feedback`."""
 
     def poll(self, timeout_s: float = 0.0) -> list[Record]:
-        """Records that came since the last call."""
+        """Return what came since the last call."""
 
 
 class Responses:
-    """Follow messages and their outcomes: customers react to what was delivered, and the end waits for the rest.
+    """Follow messages and their outcomes: customers react to deliveries, and the end waits for the rest.
 
     Parameters
     ----------
@@ -56,9 +54,7 @@ class Responses:
     clock_s : monotonic clock.
     """
 
-    def __init__(
-        self, source: Source, reactions: Reactions, clock_s: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, source: Source, reactions: Reactions, clock_s: Callable[[], float] = monotonic) -> None:
         self._source, self._reactions, self._clock_s = source, reactions, clock_s
         self._commands: set[str] = set()
         self._done: set[str] = set()

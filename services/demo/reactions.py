@@ -1,9 +1,9 @@
-"""Customers' reactions to mails, simulated: nobody in the file ever got one. Everything here is marked as simulated.
+"""Customers' reactions to mails, simulated and marked so: nobody in the file ever got one.
 
-What a customer does is a hash of the seed and the message's id, so it does not depend on when anything runs. What is
-planted in an experiment (``planted`` in its YAML: last variant minus control) is built in here, so that the summary can
-show it beside what Kairos measured. Invented orders have a name of their own, `Simulated Order`, and are never added to
-real revenue.
+What a customer does is a hash of the seed and the message's id, so it does not depend on when anything runs.
+What is planted in an experiment (``planted`` in its YAML: last variant minus control) is built in here, so
+that the summary can show it beside what Kairos measured. Invented orders have a name of their own, `Simulated
+Order`, and are never added to real revenue.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Habits:
     Parameters
     ----------
     opened : share of delivered mails that are opened.
-    clicked : share of delivered mails of the control that are clicked; a variant has its planted effect on top.
+    clicked : share of delivered mails of the control that are clicked; a variant has its planted effect on
+        top.
     ordered : share of clicked mails that lead to a simulated order.
     unsubscribed : share of delivered mails that make the reader leave.
     """
@@ -50,7 +51,7 @@ class _Properties(msgspec.Struct):
 
 class _Outcome(msgspec.Struct):
     event: str | None = None
-    userId: str = ""
+    user: str = msgspec.field(default="", name="userId")
     timestamp: int | str | None = None
     properties: _Properties | None = None
 
@@ -71,7 +72,7 @@ class Reaction:
     after: str = field(compare=False)
 
     def moved_to(self, at_ms: int) -> Reaction:
-        """The same reaction at another time."""
+        """Give the same reaction another time."""
         return replace(self, at_ms=at_ms)
 
     def value(self, at_ms: int) -> bytes:
@@ -93,13 +94,11 @@ class Reactions:
 
     Notes
     -----
-    Opened and clicked come from one uniform draw per message: clicked if it lies below the variant's click rate,
-    opened if below the open rate. So the planted difference is the exact difference of the two rates.
+    Opened and clicked come from one uniform draw per message: clicked if it lies below the variant's click
+    rate, opened if below the open rate. So the planted difference is the exact difference of the two rates.
     """
 
-    def __init__(
-        self, experiments: Iterable[Experiment] = (), seed: int = SEED, habits: Habits | None = None
-    ) -> None:
+    def __init__(self, experiments: Iterable[Experiment] = (), seed: int = SEED, habits: Habits | None = None) -> None:
         self._rates = {one.id: _click_rates(one, (habits or Habits()).clicked) for one in experiments}
         self._seed = seed
         self._habits = habits or Habits()
@@ -165,12 +164,12 @@ class Reactions:
             described = f'{described[:-1]},"revenue":{money(revenue_minor)},"currency":"{CURRENCY}"}}'
         mark = name.rsplit(maxsplit=1)[-1].lower()
         before = (
-            f'{{"type":"track","event":"{name}","userId":{msgspec.json.encode(outcome.userId).decode()},'
+            f'{{"type":"track","event":"{name}","userId":{msgspec.json.encode(outcome.user).decode()},'
             f'"messageId":"sim-{about.message_id}-{mark}","timestamp":"'
         )
         after = f'","properties":{described},{CONTEXT}}}'
         topic = PURCHASES.name if name == "Simulated Order" else FEEDBACK.name
-        return Reaction(at_ms, about.message_id, topic, outcome.userId, name, before, after)
+        return Reaction(at_ms, about.message_id, topic, outcome.user, name, before, after)
 
 
 def _click_rates(experiment: Experiment, base: float) -> dict[str, float]:

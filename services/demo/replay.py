@@ -1,6 +1,8 @@
-"""Replay the year closed-loop: a slice of event time goes out, then a tick into every input partition; the next slice
-follows when the lanes have caught up. So event time never runs apart between the topics by more than the slices that
-are under way, however fast the replay is.
+"""Replay the year closed-loop.
+
+A slice of event time goes out, then a tick into every input partition; the next slice follows when the lanes
+have caught up. So event time never runs apart between the topics by more than the slices that are under way,
+however fast the replay is.
 """
 
 from __future__ import annotations
@@ -23,9 +25,7 @@ _POLL_S = 0.01
 class Bus(Protocol):
     """What the replay needs of :class:`services.bus.Publisher`."""
 
-    def publish(
-        self, topic: str, event: bytes, user_id: str | None = None, partition: int | None = None
-    ) -> None:
+    def publish(self, topic: str, event: bytes, user_id: str | None = None, partition: int | None = None) -> None:
         """Hand over one event."""
 
     def flush(self) -> None:
@@ -49,7 +49,8 @@ class Pace:
 
     Parameters
     ----------
-    step_ms : shortest slice. longest_ms : longest one; slices grow by `step_ms` until they hold `events_min` events.
+    step_ms : shortest slice. longest_ms : longest one; slices grow by `step_ms` until they hold `events_min`
+        events.
     ahead : slices that may be on their way beyond the one that is waited for.
     stall_s : lanes that do not move for this long are a failure.
     """
@@ -67,9 +68,11 @@ class Progress:
 
     Parameters
     ----------
-    clock_ms : the shop's time, up to which all lanes have decided. started_ms, end_ms : of the replay, event time.
-    events, ticks, reactions, slices : published so far. shifted : reactions that came too late for their own time and
-        were moved to the slice that was next. wall_s : since the start. waited_s : of it, waiting for the lanes.
+    clock_ms : the shop's time, up to which all lanes have decided. started_ms, end_ms : of the replay, event
+        time.
+    events, ticks, reactions, slices : published so far. shifted : reactions that came too late for their own
+        time and were moved to the slice that was next. wall_s : since the start. waited_s : of it, waiting
+        for the lanes.
     """
 
     started_ms: int
@@ -147,7 +150,7 @@ class Replay:
         return progress
 
     def settle(self, progress: Progress, unfinished: Callable[[], int], timeout_s: float = 60.0) -> int:
-        """After the last slice: let time stand still until every message has an outcome, and all of it is applied.
+        """Let time stand still, after the last slice, until every message has an outcome and all is applied.
 
         Returns
         -------
@@ -192,8 +195,9 @@ class Replay:
         self.bus.flush()
 
     def _reactions_of(self, progress: Progress, begin_ms: int, end_ms: int) -> list[ShopEvent]:
-        """Reactions due before `end_ms`. Of a message known too late, all are moved by the same time, so that nobody
-        clicks before opening.
+        """Take the reactions due before `end_ms`.
+
+        Of a message known too late, all are moved by the same time, so that nobody clicks before opening.
         """
         found: list[ShopEvent] = []
         moved: dict[str, int] = {}
@@ -208,9 +212,7 @@ class Replay:
             at_ms = reaction.at_ms + moved.get(reaction.message_id, 0)
             if at_ms < end_ms:
                 value = reaction.value(at_ms)
-                found.append(
-                    ShopEvent(at_ms, 1_000_000_000 + len(found), reaction.topic, reaction.user, value)
-                )
+                found.append(ShopEvent(at_ms, 1_000_000_000 + len(found), reaction.topic, reaction.user, value))
             else:
                 again.append(reaction.moved_to(at_ms))
         # Its later reactions move with it.
@@ -248,11 +250,7 @@ class Replay:
             if slowest >= until_ms:
                 break
             if now_s - moved_s > self.pace.stall_s:
-                behind = {
-                    lane: iso(marks.get(lane, 0))
-                    for lane in range(self.lanes)
-                    if marks.get(lane, 0) < until_ms
-                }
+                behind = {lane: iso(marks.get(lane, 0)) for lane in range(self.lanes) if marks.get(lane, 0) < until_ms}
                 raise ReplayStalledError(
                     f"these lanes have not moved for {self.pace.stall_s:.0f} s, waiting for {iso(until_ms)}: {behind}"
                 )

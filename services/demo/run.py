@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,7 +52,8 @@ class Options:
     data_dir : folder of the stack. lanes : partitions. http_port : port of the page, None: a free one.
     config_dir : campaigns, offers, experiments; None: those of Kairos.
     kafka, redis_url : servers that run already; None: the embedded ones.
-    seed : of everything that is drawn. pace : how the year is cut. deliver_s : deliver may take this long at the end.
+    seed : of everything that is drawn. pace : how the year is cut. deliver_s : deliver may take this long at
+        the end.
     """
 
     once: bool = False
@@ -63,7 +65,7 @@ class Options:
     kafka: str | None = None
     redis_url: str | None = None
     seed: int = SEED
-    pace: Pace = Pace()
+    pace: Pace = field(default_factory=Pace)
     deliver_s: float = 120.0
 
 
@@ -73,15 +75,16 @@ def run_demo(options: Options, audit: Audit | None = None, console: Console | No
     Parameters
     ----------
     options : how.
-    audit : given the stack's ``KAIROS_*`` variables, recomputes what Redis must hold and says what it found; None: the
-        summary says that it was not run, which is not all well.
+    audit : given the stack's ``KAIROS_*`` variables, recomputes what Redis must hold and says what it found;
+        None: the summary says that it was not run, which is not all well.
     console : where to print.
 
     Returns
     -------
     Exit code: 0 only if all is well.
     """
-    console = console or Console()
+    # Without a terminal (a log file) nothing says how wide a line may be.
+    console = console or (Console() if sys.stdout.isatty() else Console(width=100))
     stack = EmbeddedStack(
         options.data_dir,
         create_topics,
@@ -94,9 +97,7 @@ def run_demo(options: Options, audit: Audit | None = None, console: Console | No
     )
     try:
         definitions = load_definitions(options.config_dir or PACKAGE_CONFIG_DIR)
-        with console.status(
-            "Reading the shop's year and starting Kafka's stand-in, Redis, mail sink and workers ..."
-        ):
+        with console.status("Reading the shop's year and starting Kafka's stand-in, Redis, mail sink and workers ..."):
             history = load_history()
             stack.start()
         try:
@@ -197,7 +198,7 @@ def summarise(
     live: RawLive,
     samples: LatencySamples,
 ) -> Summary:
-    """Put together what the summary says; the verdicts know the history up to the end of the replay and no further."""
+    """Put together what the summary says; verdicts know the history up to the end of the replay."""
     churn = definitions.churn
     seen = [invoice for invoice in history.invoices if invoice.at_ms < progress.end_ms]
     purchases = Purchases(invoice for invoice in seen if not invoice.refund)
@@ -209,12 +210,13 @@ def summarise(
         eligible_within_ms=churn.eligible_within_ms,
     )
     snapshot = live.snapshots.get("churn")
-    learned_alerts = [alert.at_ms for alert in figures.alerts if alert.learned]
-    learning = None
-    if snapshot is not None:
-        since_ms = snapshot.first_label_ms or min(learned_alerts, default=None)
-        expected_ms = history.start_ms + churn.horizon_ms
-        learning = Learning(bool(snapshot.learned), snapshot.examples or 0, since_ms, expected_ms)
+    model = snapshot.meta if snapshot is not None else {}
+    learning = Learning(
+        bool(model.get("learned")),
+        int(model.get("examples") or 0),
+        model.get("first_label_ms"),
+        history.start_ms + churn.horizon_ms,
+    )
     return Summary(
         start_ms=progress.started_ms,
         end_ms=min(progress.end_ms, history.end_ms),
@@ -297,9 +299,7 @@ class _Display:
         clock, speed = day(progress.clock_ms), f"{progress.speed:,.0f}x"
         events = f"{progress.events:,} events"
         note = "" if progress.clock_ms > progress.started_ms else "workers join"
-        self._bar.update(
-            self._task, completed=progress.share, clock=clock, speed=speed, events=events, note=note
-        )
+        self._bar.update(self._task, completed=progress.share, clock=clock, speed=speed, events=events, note=note)
         tenth = int(progress.share * 10)
         if not self._console.is_terminal and tenth > self._said:
             self._said = tenth

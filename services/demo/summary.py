@@ -1,4 +1,4 @@
-"""The demo's summary for a marketer: what came in, what Kairos did, what came of it, and whether Kairos was right."""
+"""The demo's summary for a marketer: what came in, what Kairos did, and whether it was right."""
 
 from __future__ import annotations
 
@@ -44,8 +44,13 @@ class AuditVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """State of the churn model. `since_ms`: event time of the first learned alert or label; `expected_ms`: when the
-    first labels are due, if none has come yet.
+    """State of the churn model.
+
+    Parameters
+    ----------
+    learned : its scores are learned. examples : labels it has seen. since_ms : event time of the first of
+        them.
+    expected_ms : when the first labels are due.
     """
 
     learned: bool
@@ -64,7 +69,7 @@ class Summary:
     revenue_minor, refunds_minor : real, from the file. lines_total, lines_without_customer : of the file.
     figures : what was published. counters : Kairos's running counters ("exp:id", "camp:id").
     experiments : definitions. names : product's description by id.
-    alerts, offers : verdicts. learning : of the churn model; None if no snapshot could be read.
+    alerts, offers : verdicts. learning : of the churn model.
     wall_s, events : for the throughput. log_latency, kairos_latency : the two parts.
     audit : verdict of the audit; None if it was not run. problems : what keeps the demo from being all well.
     """
@@ -83,7 +88,7 @@ class Summary:
     names: Mapping[str, str]
     alerts: AlertVerdict
     offers: OfferVerdict
-    learning: Learning | None
+    learning: Learning
     wall_s: float
     events: int
     log_latency: Latency | None = None
@@ -123,7 +128,7 @@ def day(at_ms: int) -> str:
 
 
 def share_of(found: Proportion) -> str:
-    """A share with its count and 95 % interval.
+    """Say a share with its count and 95 % interval.
 
     Examples
     --------
@@ -170,9 +175,7 @@ def _headline(summary: Summary) -> RenderableType:
             *(Text(f"  {problem}", style="red") for problem in summary.problems),
         )
     span = f"{day(summary.start_ms)} to {day(summary.end_ms)}"
-    return Text(
-        f"A real gift shop, {span}, in {summary.wall_s / 60:.1f} minutes. All is well.", style="bold green"
-    )
+    return Text(f"A real gift shop, {span}, in {summary.wall_s / 60:.1f} minutes. All is well.", style="bold green")
 
 
 def _what_came(summary: Summary) -> RenderableType:
@@ -180,23 +183,19 @@ def _what_came(summary: Summary) -> RenderableType:
     simulated = sum(number for name, number in counts.items() if name.endswith("(simulated)"))
     table = _plain()
     table.add_row(f"{sum(counts.values()):,}", "events of the shop")
-    table.add_row(
-        f"{counts.get('Order Completed', 0):,}", f"orders, {pounds(summary.revenue_minor)}, from the file"
-    )
+    table.add_row(f"{counts.get('Order Completed', 0):,}", f"orders, {pounds(summary.revenue_minor)}, from the file")
     refunds = f"refunds, {pounds(summary.refunds_minor)}, from the file"
     table.add_row(f"{counts.get('Order Refunded', 0):,}", refunds)
     derived = counts.get("Product Viewed", 0) + counts.get("Product Added", 0)
-    table.add_row(
-        f"{derived:,}", "product views and additions to the cart, derived from the lines of the invoices"
-    )
+    table.add_row(f"{derived:,}", "product views and additions to the cart, derived from the lines of the invoices")
     table.add_row(f"{simulated:,}", "views and additions of carts that are left behind, simulated")
     table.add_row(f"{summary.users:,}", "customers")
     table.add_row(f"{len(figures.alerts):,}", "churn alerts")
     table.add_row(f"{len(figures.answers):,}", "next-best-offer decisions")
     table.add_row(f"{figures.messages:,}", "messages decided")
     left_out = (
-        f"{summary.lines_without_customer:,} of the file's {summary.lines_total:,} lines name no customer (mostly sales "
-        "over the counter). Nobody's next step can be learned from them, so they are left out."
+        f"{summary.lines_without_customer:,} of the file's {summary.lines_total:,} lines name no customer "
+        "(mostly sales over the counter). Nobody's next step can be learned from them, so they are left out."
     )
     return _section("What came in, and what Kairos did", table, Text(left_out, style="dim"))
 
@@ -220,18 +219,13 @@ def _messages(summary: Summary) -> RenderableType:
             for reason, number in sorted(reasons.items(), key=lambda one: -one[1])
         )
         body.append(Text(f"Suppressed because: {said}."))
-    lost = {
-        stage: sum(f.at(stage) for f in figures.funnels.values())
-        for stage in ("failed", "unknown", "expired")
-    }
+    lost = {stage: sum(f.at(stage) for f in figures.funnels.values()) for stage in ("failed", "unknown", "expired")}
     if any(lost.values()):
-        body.append(
-            Text("Not sent: " + ", ".join(f"{number:,} {stage}" for stage, number in lost.items() if number))
-        )
+        body.append(Text("Not sent: " + ", ".join(f"{number:,} {stage}" for stage, number in lost.items() if number)))
     body.append(
         Text(
-            "Opened, clicked and ordered are simulated with a fixed seed: nobody in the file ever got a mail. The "
-            f"simulator's orders ({pounds(figures.simulated_revenue_minor)}) are in no sum of real revenue.",
+            "Opened, clicked and ordered are simulated with a fixed seed: nobody in the file ever got a mail. "
+            f"The simulator's orders ({pounds(figures.simulated_revenue_minor)}) are in no sum of real revenue.",
             style="dim",
         )
     )
@@ -247,23 +241,22 @@ def _funnel_row(summary: Summary, campaign: str, funnel: Funnel) -> list[int]:
 
 def _experiments(summary: Summary) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name, side in (
-        ("experiment", "left"), ("group", "left"), ("users", "right"), ("with the event", "right"),
-        ("planted", "right"), ("measured (95 % interval)", "right"), ("p", "right"), ("verdict", "left"),
-    ):  # fmt: skip
-        table.add_column(name, justify="right" if side == "right" else "left")
+    table.add_column("experiment")
+    for name in ("users", "with the event", "planted", "measured, points (95 % interval)"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
     for experiment in summary.experiments:
         for row in experiment_rows(experiment, summary.counters.get(f"exp:{experiment.id}", {})):
             table.add_row(*row)
     note = (
-        "Measured: last group minus first. A planted effect is one that the simulator builds in. The A/A test treats both "
-        "groups alike and is measured on real orders: it should stay undecided."
+        "Measured: last group minus first. A planted effect is one that the simulator builds in. The A/A test "
+        "treats both groups alike and is measured on real orders: it should stay undecided."
     )
     return _section("Experiments", table, Text(note, style="dim"))
 
 
 def experiment_rows(experiment: Experiment, fields: Mapping[str, int]) -> list[tuple[str, ...]]:
-    """Rows of the table for one experiment: its first metric that is a share, each variant against the control."""
+    """Compare the variants of one experiment with its control, by its first metric that is a share."""
     metric = next((one for one in experiment.metrics if one.kind == "proportion"), None)
     if metric is None:
         return []
@@ -272,29 +265,31 @@ def experiment_rows(experiment: Experiment, fields: Mapping[str, int]) -> list[t
         for one in experiment.variants
     }
     control = groups[experiment.control.id]
-    rows: list[tuple[str, ...]] = []
+    title = f"{experiment.id}: {metric.id}" + (" (simulated)" if experiment.simulated else "")
+    rows: list[tuple[str, ...]] = [(title, "", "", "", "", "")]
     for number, (variant, found) in enumerate(groups.items()):
-        event = f"{found.successes:,} ({100 * found.rate:.1f} %)"
-        name = experiment.id if number == 0 else ""
+        row = (f"  {variant}", f"{found.n:,}", f"{found.successes:,} ({100 * found.rate:.1f} %)")
         if number == 0:
-            rows.append((name, variant, f"{found.n:,}", event, "", "", "", ""))
+            rows.append((*row, "", "", ""))
             continue
-        last = number == len(groups) - 1
-        planted = experiment.planted.get(metric.id, 0.0) if last else None
-        said = "" if planted is None else f"{100 * planted:+.1f} pts" if experiment.planted else "none (A/A)"
-        rows.append((name, variant, f"{found.n:,}", event, said, *_comparison(control, found)))
+        planted = ""
+        if not experiment.simulated:
+            planted = "none"
+        elif number == len(groups) - 1:
+            planted = f"{100 * experiment.planted.get(metric.id, 0.0):+.1f}"
+        rows.append((*row, planted, *_comparison(control, found)))
     return rows
 
 
-def _comparison(control: Proportion, found: Proportion) -> tuple[str, str, str]:
+def _comparison(control: Proportion, found: Proportion) -> tuple[str, str]:
     interval, test = newcombe_interval(control, found), two_proportion_z(control, found)
     if interval is None or test is None:
-        return "not enough users", "", "undecided"
-    measured = f"{100 * test.difference:+.1f} pts ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
-    p = f"{test.p:.3f}" if test.p >= 0.001 else "<0.001"
+        return "", "undecided: too few users"
+    measured = f"{100 * test.difference:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+    p = f"p {test.p:.3f}" if test.p >= 0.001 else "p < 0.001"
     if test.p >= _ALPHA:
-        return measured, p, "undecided"
-    return measured, p, "better" if test.difference > 0 else "worse"
+        return measured, f"undecided, {p}"
+    return measured, f"{'better' if test.difference > 0 else 'worse'}, {p}"
 
 
 def _right(summary: Summary) -> RenderableType:
@@ -335,17 +330,15 @@ def _right(summary: Summary) -> RenderableType:
     return _section("Was Kairos right?", *lines)
 
 
-def _learning_line(learning: Learning | None) -> str:
-    if learning is None:
-        return "Churn score: no model was published; a documented recency/frequency rule scores."
+def _learning_line(learning: Learning) -> str:
     if not learning.learned or learning.since_ms is None:
         return (
-            "Churn score: not learned yet. A documented recency/frequency rule scores until the first labels mature, on "
-            f"{day(learning.expected_ms)} at the earliest."
+            "Churn score: not learned yet. A documented recency/frequency rule scores until the first labels "
+            f"mature, on {day(learning.expected_ms)} at the earliest."
         )
     return (
-        f"Churn score: a documented recency/frequency rule until {day(learning.since_ms)}, from then on learned from "
-        f"{learning.examples:,} examples whose 90 days were over."
+        f"Churn score: a documented recency/frequency rule until {day(learning.since_ms)}, from then on "
+        f"learned from {learning.examples:,} examples whose 90 days were over."
     )
 
 
@@ -353,19 +346,12 @@ def _machine(summary: Summary) -> RenderableType:
     table = _plain()
     speed = summary.events / summary.wall_s if summary.wall_s > 0 else 0.0
     clock = (summary.end_ms - summary.start_ms) / 1000 / summary.wall_s if summary.wall_s > 0 else 0.0
-    table.add_row(
-        "throughput", f"{speed:,.0f} events/s for {summary.wall_s:.0f} s, {clock:,.0f}x the shop's clock"
-    )
+    table.add_row("throughput", f"{speed:,.0f} events/s for {summary.wall_s:.0f} s, {clock:,.0f}x the shop's clock")
+    # The replay publishes a day at once, so this is the latency of a full load, not of a quiet day.
     for name, latency in (("in the log", summary.log_latency), ("in Kairos", summary.kairos_latency)):
-        said = (
-            "not measured"
-            if latency is None
-            else f"p50 {latency.p50_ms:,.1f} ms, p99 {latency.p99_ms:,.1f} ms"
-        )
-        where = (
-            "from published to fetched" if name == "in the log" else "from fetched to decided and committed"
-        )
-        table.add_row(f"latency {name}", f"{said} ({where}, under the load of the replay)")
+        said = "not measured" if latency is None else f"p50 {latency.p50_ms:,.1f} ms, p99 {latency.p99_ms:,.1f} ms"
+        where = "from published to fetched" if name == "in the log" else "from fetched to decided and committed"
+        table.add_row(f"latency {name}", f"{said} ({where})")
     if summary.figures.dead:
         refused = ", ".join(f"{number:,} {reason}" for reason, number in summary.figures.dead.items())
         table.add_row("refused", f"{refused} (topic dead-letters)")
@@ -382,9 +368,7 @@ def _machine(summary: Summary) -> RenderableType:
 
 def _next_steps(summary: Summary) -> RenderableType:
     figures = summary.figures
-    user = (
-        figures.alerts[0].user if figures.alerts else figures.answers[0].user if figures.answers else "USER"
-    )
+    user = figures.alerts[0].user if figures.alerts else figures.answers[0].user if figures.answers else "USER"
     message = "MESSAGE"
     if figures.clicked:
         message, user = figures.clicked[-1]

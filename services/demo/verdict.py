@@ -61,7 +61,8 @@ class OfferVerdict:
 
     Parameters
     ----------
-    kairos, popular : baskets, and those that were hit by Kairos and by the shop's best sellers of the 30 days before.
+    kairos, popular : baskets, and those that were hit by Kairos and by the shop's best sellers of the 30 days
+        before.
     hits : how often each product id was offered and then bought.
     """
 
@@ -87,7 +88,7 @@ class Purchases:
         return following < len(times) and times[following] <= at_ms + horizon_ms
 
     def eligible(self, at_ms: int, within_ms: int) -> list[str]:
-        """Customers whose last order before `at_ms` is not older than `within_ms`."""
+        """List the customers whose last order before `at_ms` is not older than `within_ms`."""
         found = []
         for user, times in self.times.items():
             before = bisect_left(times, at_ms)

@@ -184,7 +184,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.encode
-_pack = msgspec.msgpack.Encoder(order="sorted").encode
+_pack = msgspec.msgpack.Encoder().encode
 _unpack_fence = msgspec.msgpack.Decoder(DeliverFence).decode
 
 

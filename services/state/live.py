@@ -75,7 +75,7 @@ def retire_worker(redis: redis_py.Redis, role: str, worker: str) -> None:
 
 def worker_seen_ms(redis: redis_py.Redis, role: str) -> int | None:
     """When a worker of `role` last wrote its figures, wall clock in ms; None if none is known."""
-    found = redis.zrevrange(WORKERS_KEY, 0, -1, withscores=True)
+    found = cast(list[tuple[bytes, float]], redis.zrevrange(WORKERS_KEY, 0, -1, withscores=True))
     prefix = f"{role}:".encode()
     return max((int(at) for name, at in found if name.startswith(prefix)), default=None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 
@@ -46,7 +47,7 @@ class SnapshotReader:
             Redis is away.
         """
         with translated():
-            data = self._client.get(keys.snapshot(name, version))
+            data: Any = self._client.get(keys.snapshot(name, version))
         if data is None:
             raise IncompatibleSnapshotError(f"snapshot {version} of {name} is not in Redis (any more)")
         return Envelope.from_bytes(data, name=name)

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from streams.transport.consumer import ChunkConsumer
 
 
+#: A partition's new leader may for a moment not know how far its log was replicated.
+_BEYOND_GRACE_S = 5.0
+
+
 class ChunkThread(AIOKafkaConsumerThread):
     """aiokafka's consumer in its thread."""
 
@@ -48,6 +52,7 @@ class ChunkThread(AIOKafkaConsumerThread):
         self._cursors: dict[TP, tuple[int, int]] = {}
         self._seeks = itertools.count(1)
         self._waker: asyncio.Future[None] | None = None
+        self._beyond_since: dict[TP, float] = {}
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf, options = self.app.conf, self.consumer.options
@@ -101,6 +106,7 @@ class ChunkThread(AIOKafkaConsumerThread):
                 remaining_s = deadline - self.thread_loop.time()
                 if chunks or remaining_s <= 0:
                     return chunks
+                self._fail_if_beyond_the_end(client)
                 await self._wait(fetcher, remaining_s)
         return []
 
@@ -141,6 +147,17 @@ class ChunkThread(AIOKafkaConsumerThread):
                 continue  # about a position that was left by a seek since
             firsts = await client.beginning_offsets([partition])
             raise PositionLostError(tp, offset, firsts.get(partition)) from error
+
+    def _fail_if_beyond_the_end(self, client: aiokafka.AIOKafkaConsumer) -> None:
+        # Kafka refuses such a fetch. Tansu answers it with nothing, for ever: a store that outlived its log
+        # would wait until the new log reaches the old fence, and what came before would be skipped.
+        now = time.monotonic()
+        for tp, (start, _) in self._cursors.items():
+            highwater = client.highwater(tp)
+            if highwater is None or highwater >= start:
+                self._beyond_since.pop(tp, None)
+            elif now - self._beyond_since.setdefault(tp, now) > _BEYOND_GRACE_S:
+                raise PositionLostError(tp, start, None)
 
     async def _wait(self, fetcher: Any, timeout_s: float) -> None:
         fetched = fetcher._create_fetch_waiter()
@@ -203,6 +220,7 @@ class ChunkThread(AIOKafkaConsumerThread):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self._cursors.clear()
+        self._beyond_since.clear()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:

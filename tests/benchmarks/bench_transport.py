@@ -3,8 +3,8 @@
     PYTHONPATH=.:tests python tests/benchmarks/bench_transport.py [--bootstrap HOST:PORT] [--events 400000]
 
 Compares, in one run on one broker: the micro-batch transport, Faust's own transport (``async for``) and
-aiokafka without Faust. Without ``--bootstrap`` it starts an Apache Kafka (see tests/support/kafka.py). Ratios of
-processor time hold on other machines too; events per second are only true when nothing else runs.
+aiokafka without Faust. Without ``--bootstrap`` it starts an Apache Kafka (see tests/support/kafka.py).
+Ratios of processor time hold on other machines too; events per second only when nothing else runs.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ async def _fill(bootstrap: str, topic: str, events: int) -> None:
 def _microbatch(bootstrap: str, topic: str, events: int, chunk_max: int) -> NoReturn:
     kafka = SimpleNamespace(bootstrap=bootstrap, session_timeout_ms=10_000)
     options = TransportOptions(chunk_max=chunk_max)
-    app = build_app(f"bench-{os.getpid()}", SimpleNamespace(kafka=kafka), options)  # type: ignore[arg-type]
+    app = build_app(f"bench-{os.getpid()}", SimpleNamespace(kafka=kafka), options)
     meter = Meter(events)
 
     async def agent(stream: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from urllib.error import HTTPError
 
 import pytest
@@ -65,6 +66,10 @@ def eventually(holds: Callable[[], object], within_s: float) -> float:
     return time.monotonic() - start
 
 
+def shows(browser: Browser, selector: str, text: str) -> bool:
+    return browser.text(selector) == text
+
+
 def opened(browser: Browser, page: PageServer, width: int = 1440, *, mobile: bool = False) -> Browser:
     """The page, loaded and connected, with what Redis holds."""
     browser.size(width, 1000, mobile=mobile)
@@ -110,7 +115,7 @@ def test_a_change_in_redis_is_on_the_page_within_two_seconds(
     waited = []
     for rate in (3_001, 4_002, 5_003, 6_004, 7_005):
         shop.workers(rate=rate, alerts_total=rate)
-        waited.append(eventually(lambda rate=rate: browser.text("#events-per-s") == f"{rate:,}", LIVE_S))
+        waited.append(eventually(partial(shows, browser, "#events-per-s", f"{rate:,}"), LIVE_S))
         assert browser.text("#alerts-total") == f"{rate:,}"
     shop.count("camp:abandoned-cart", {"decided": 5_555})
     eventually(lambda: browser.text("#campaign-abandoned-cart [data-step=decided]") == "5,555", LIVE_S)
@@ -160,7 +165,8 @@ def test_nothing_sticks_out_sideways(width: int, shop: LiveShop, page: PageServe
     assert outside == []
     # On a phone nothing needs to be scrolled sideways at all.
     if width == 375:
-        wide = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+        boxes = "[...document.querySelectorAll('.scroll')]"
+        wide = f"return {boxes}.filter(e => e.scrollWidth > e.clientWidth + 1).length"
         assert browser.run(wide) == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,9 +100,10 @@ def test_events_go_to_their_topic_and_the_lane_of_their_user(topics: str) -> Non
 
 def test_what_the_caller_left_out_is_set_so_that_a_repeat_is_recognised(topics: str) -> None:
     moment = datetime(2010, 3, 14, 12, tzinfo=UTC)
+    profile = {"type": "identify", "userId": "fill", "messageId": "mine", "traits": {"a": 1}}
     with Publisher(topics, now=lambda: moment, new_id=lambda: "id-1") as bus:
         bus.publish_event(event("fill"))
-        bus.publish(None, Envelope(type="identify", userId="fill", messageId="mine", traits={"a": 1}))
+        bus.publish(None, Envelope.model_validate(profile))
         bus.publish(None, {"type": "track", "event": "Signed Up", "anonymousId": "fill-anon"})
     (record,) = [one for one in read_topic(topics, "clickstream") if one.key == b"fill"]
     document = msgspec.json.decode(record.value or b"")
@@ -250,6 +252,8 @@ def test_an_unreachable_broker_and_an_unknown_topic_are_delivery_errors(kafka_se
     bus.close()
     with pytest.raises(TransientError):
         describe("127.0.0.1:1", timeout_ms=1_500)
+    # Nothing of them goes on trying in the background.
+    assert not [thread.name for thread in threading.enumerate() if thread.name == "kafka-io-kairos-admin"]
 
 
 def test_an_error_inside_the_block_is_the_one_that_is_seen(jars: Path) -> None:

@@ -1,4 +1,4 @@
-"""The learn role as a process on Apache Kafka and Redis: killed in the middle, every example is learned once."""
+"""The learn role as a process on Kafka and Redis: killed in the middle, every example is learned once."""
 
 from __future__ import annotations
 
@@ -111,14 +111,14 @@ def test_killed_learner_skips_nothing_and_repeats_nothing(
         finally:
             learner.stop()
             producer.close()
-        for model, value in (("churn", churn_value), ("recs", basket_value)):
+        for model, encode in (("churn", churn_value), ("recs", basket_value)):
             expected = LearnSession(model)
             order = [
                 index
                 for start in range(0, COUNT, 500)
                 for index in [*range(start, start + 500), *range(start + 400, start + 500)]
             ]
-            expected.apply([Written(o, value(i), i) for o, i in enumerate(order)], 0, end)
+            expected.apply([Written(o, encode(i), i) for o, i in enumerate(order)], 0, end)
             found = LearnSession(model)
             found.restore(store.load(model).data or b"")
             assert found.learned_total == COUNT

@@ -1,4 +1,4 @@
-"""Learning checkpoints in a real Redis: a crash between any two steps neither skips nor repeats an example."""
+"""Checkpoints in a real Redis: a crash between any two steps neither skips nor repeats an example."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def work(client: redis.Redis, step: Steps) -> None:
 def stepping(monkeypatch: pytest.MonkeyPatch, step: Steps) -> None:
     """Make every round trip of a commit a step of its own: before it was sent, and after it was executed."""
     execute = redis.client.Pipeline.execute
-    watch = redis.client.Pipeline.watch
+    watch: Any = redis.client.Pipeline.watch
 
     def stepped_execute(self: Any, *arguments: Any, **options: Any) -> Any:
         step()
@@ -181,7 +181,7 @@ def test_zombie_between_watch_and_exec(client: redis.Redis, monkeypatch: pytest.
         lane.load()
         lane.apply(chunk(0, 20))
     hget = redis.client.Pipeline.hget
-    moved = []
+    moved: list[bool] = []
 
     def overtaken(self: Any, name: str, key: str) -> Any:
         found = hget(self, name, key)

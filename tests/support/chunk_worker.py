@@ -69,7 +69,7 @@ class FenceStore:
     """Fences and applied records in SQLite, shared by all workers of a test."""
 
     def __init__(self, path: str) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute(
@@ -227,7 +227,7 @@ def build(plan: WorkerPlan) -> faust.App:
         fetch_max_wait_ms=10,
     )
     kafka = SimpleNamespace(bootstrap=plan.bootstrap, session_timeout_ms=plan.session_timeout_ms)
-    app = build_app(plan.group, SimpleNamespace(kafka=kafka), options)  # type: ignore[arg-type]
+    app = build_app(plan.group, SimpleNamespace(kafka=kafka), options)
     lanes = Lanes(app, plan)
     set_position_source(app, lanes.positions)
     set_partition_hooks(app, on_assigned=lanes.opened, on_revoked=lanes.closed)

@@ -240,6 +240,12 @@ def test_a_tail_item_without_its_fields_is_shown_as_far_as_it_goes() -> None:
     assert (item.text, item.user, item.when, item.tag) == ("hello", "", "", "")
 
 
+def test_a_message_held_back_says_why_in_words() -> None:
+    held = {"text": "win-back by email", "tag": "suppressed: no_consent", "detail": "churn alert on 3 Mar"}
+    item = page(RawLive(tails={"messages": (held,)})).tails.messages[0]
+    assert (item.tag, item.detail) == ("held back", "no consent (churn alert on 3 Mar)")
+
+
 def test_a_sample_is_what_the_page_shows() -> None:
     raw = RawLive(workers=(decide(latency_ms={"p50": 5, "p95": 6, "p99": 7, "n": 10}),))
     assert sample(page(raw)) == Sample(NOW, 100.0, 5.0, 7.0)

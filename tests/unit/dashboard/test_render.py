@@ -22,12 +22,13 @@ def full() -> RawLive:
     return RawLive(
         workers=(
             {
-                "role": "decide", "worker": "w1", "at": NOW, "events_per_s": 12.0, "lag": {"clickstream-0": 3},
+                "role": "decide", "worker": "w1", "at": NOW, "events_per_s": 12.0,
+                "lag": {"clickstream-0": 3},
                 "watermarks": {"0": NOW}, "latency_ms": {"p50": 1, "p95": 2, "p99": 3, "n": 4}, "cpu_s": 1.5,
             },
         ),
         silent=(("learn", EVIL, NOW),),
-        tails={kind: ({"text": EVIL, "user": EVIL, "tag": EVIL, "detail": EVIL},) for kind in ("alerts", "events")},
+        tails=dict.fromkeys(("alerts", "events"), (dict.fromkeys(("text", "user", "tag", "detail"), EVIL),)),
         demo={"clock": "2010-03-14T09:32:00+00:00", "label": EVIL},
         lanes={0: LaneState(0, [NOW] * 4, 10, 10)},
     )  # fmt: skip

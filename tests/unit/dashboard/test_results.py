@@ -65,7 +65,7 @@ def test_revenue_agrees_with_welchs_test() -> None:
         **{f"{name}__exposed": 400 for name in "ab"},
         **{f"{name}__revenue__users": int((found > 0).sum()) for name, found in values.items()},
         **{f"{name}__revenue__sum": int(found.sum()) for name, found in values.items()},
-        **{f"{name}__revenue__sumsq": int((found.astype(np.int64) ** 2).sum()) for name, found in values.items()},
+        **{f"{name}__revenue__sumsq": int((found**2).sum()) for name, found in values.items()},
     ).metrics[1].variants[1]  # fmt: skip
     a, b = values["a"], values["b"]
     oracle = ttest_ind_from_stats(b.mean(), b.std(ddof=1), 400, a.mean(), a.std(ddof=1), 400, equal_var=False)
@@ -89,6 +89,15 @@ def test_nothing_is_claimed_that_the_counts_do_not_carry(
     a: tuple[int, int], b: tuple[int, int], verdict: str
 ) -> None:
     assert clicked(a, b).verdict == verdict
+
+
+def test_where_test_and_interval_disagree_nothing_is_claimed() -> None:
+    only_interval, only_test = clicked((60, 27), (180, 56)), clicked((60, 9), (60, 18))
+    assert only_interval.p is not None
+    assert only_interval.p > 0.05
+    assert only_test.p is not None
+    assert only_test.p < 0.05
+    assert (only_interval.verdict, only_test.verdict) == ("undecided", "undecided")
 
 
 def test_an_a_a_test_stays_undecided_about_nineteen_times_in_twenty() -> None:

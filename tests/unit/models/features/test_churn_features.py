@@ -1,4 +1,4 @@
-"""Churn features: O(1) folds equal a recomputation from the whole history, and the columns mean what they say."""
+"""Churn features: O(1) folds equal a recomputation, and the columns mean what they say."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -87,7 +89,7 @@ def test_cut_of_the_stream_does_not_matter(name: str, cuts: list[int]) -> None:
     whole, pieces = make_learner(name, WIDTH), make_learner(name, WIDTH)
     whole.learn_many(x, y)
     edges = [0, *sorted(cuts), 600]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         pieces.learn_many(x[start:end], y[start:end])
     assert pack_state(whole.snapshot()) == pack_state(pieces.snapshot())
 

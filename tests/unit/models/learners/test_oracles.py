@@ -59,7 +59,7 @@ def test_rescaling_leaves_predictions_alone() -> None:
     learner = SecondOrderLogistic(3)
     learner.learn_many(x[:1023], y[:1023])
     before = learner.linear().log_odds(x)
-    learner._rescale()  # noqa: SLF001 - what happens at 1,024 examples, alone
+    learner._rescale()
     assert learner.linear().log_odds(x) == pytest.approx(before, abs=1e-8)
 
 

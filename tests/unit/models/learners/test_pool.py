@@ -39,7 +39,7 @@ def test_late_labels_judge_the_weights_of_the_time_of_the_score() -> None:
     days = days + 100
     pool.learn_many(x, y, days * DAY_MS, (days + 90) * DAY_MS)
     assert pool.weights().tolist() != [1 / 3] * 3
-    assert len(pool._past) <= MAX_PAST  # noqa: SLF001
+    assert len(pool._past) <= MAX_PAST
 
 
 def test_member_with_lower_delayed_loss_gets_more_weight() -> None:
@@ -66,7 +66,7 @@ def test_slope_is_served_only_after_days_of_gain() -> None:
 
 
 def test_a_level_that_moves_is_not_calibrated_away() -> None:
-    # The base rate swings; scores of the past were too low, which the learners themselves have made good since.
+    # Scores of the past were too low, which the learners themselves have made good since.
     platt = OnlinePlatt()
     rng = np.random.default_rng(2)
     for day in range(20):

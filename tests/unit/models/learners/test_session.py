@@ -1,8 +1,9 @@
-"""A learning session: every example once, whatever is redelivered, and everything that decides it in one checkpoint."""
+"""A learning session: every example once, and everything that decides it in one checkpoint."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -46,7 +47,7 @@ def churn_record(offset: int, position: tuple[int, int, int, int] | None = None,
 def run(records: list[Lying], cuts: list[int]) -> LearnSession:
     session = LearnSession("churn")
     edges = [0, *sorted(min(cut, len(records)) for cut in cuts), len(records)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if start < end:
             session.apply(records[start:end], start, end)
     return session

@@ -56,9 +56,7 @@ def test_counts_equal_what_pyarrow_counts_in_the_file(
 
 def test_money_equals_what_pyarrow_sums_in_the_file(year: tuple[ShopEvents, list[ShopEvent]]) -> None:
     table = pq.read_table(DATA, columns=["invoice", "quantity", "price", "customer_id"])
-    orders = table.filter(
-        pc.and_(table["customer_id"].is_valid(), pc.invert(pc.starts_with(table["invoice"], "C")))
-    )
+    orders = table.filter(pc.and_(table["customer_id"].is_valid(), pc.invert(pc.starts_with(table["invoice"], "C"))))
     expected = pc.sum(pc.multiply(orders["quantity"], pc.round(pc.multiply(orders["price"], 100)))).as_py()
     found = 0
     for event in year[1]:

@@ -49,7 +49,7 @@ def test_the_same_message_brings_the_same_reactions_whenever_it_is_seen() -> Non
 
 def test_an_outcome_that_lies_twice_in_the_log_is_reacted_to_once() -> None:
     reactions = Reactions(habits=Habits(opened=1.0))
-    assert [one.event for one in reactions.of(delivered("a" * 32))][0] == "Email Opened"
+    assert reactions.of(delivered("a" * 32))[0].event == "Email Opened"
     assert reactions.of(delivered("a" * 32)) == []
 
 
@@ -66,8 +66,7 @@ def test_the_planted_effect_is_the_difference_of_the_click_rates() -> None:
     clicks = {
         variant: sum(
             any(
-                one.event == "Email Link Clicked"
-                for one in reactions.of(delivered(f"{variant}{number:031x}", variant))
+                one.event == "Email Link Clicked" for one in reactions.of(delivered(f"{variant}{number:031x}", variant))
             )
             for number in range(many)
         )

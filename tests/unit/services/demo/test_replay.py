@@ -18,7 +18,7 @@ START = 1_262_304_000_000
 
 
 class Line:
-    """A shop with one event an hour; a bus that remembers; lanes that read what was flushed, one slice a look."""
+    """A shop with one event an hour, the bus, and lanes that take in one flushed slice a look."""
 
     def __init__(self, days: int = 10) -> None:
         self.events = [
@@ -36,18 +36,14 @@ class Line:
         self.events = self.events[len(found) :]
         return found
 
-    def publish(
-        self, topic: str, event: bytes, user_id: str | None = None, partition: int | None = None
-    ) -> None:
+    def publish(self, topic: str, event: bytes, user_id: str | None = None, partition: int | None = None) -> None:
         self.log.append((topic, event, user_id, partition))
 
     def flush(self) -> None:
         self.flushed = len(self.log)
 
     def ticks(self) -> list[int]:
-        found = [
-            json.loads(event)["timestamp"] for _, event, user, _ in self.log[: self.flushed] if user is None
-        ]
+        found = [json.loads(event)["timestamp"] for _, event, user, _ in self.log[: self.flushed] if user is None]
         return sorted({START + (_ms(text) - START) for text in found})
 
     def watermarks(self) -> Mapping[int, int]:
@@ -63,9 +59,7 @@ class Line:
 def _ms(text: str) -> int:
     for day in range(-1, 400):
         if iso(START + day * DAY_MS)[:10] == text[:10]:
-            return next(
-                at for at in range(START + day * DAY_MS, START + (day + 1) * DAY_MS, 1000) if iso(at) == text
-            )
+            return next(at for at in range(START + day * DAY_MS, START + (day + 1) * DAY_MS, 1000) if iso(at) == text)
     raise AssertionError(text)
 
 

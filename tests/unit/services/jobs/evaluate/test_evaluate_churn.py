@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +160,7 @@ def test_calibration_error_against_a_plain_loop() -> None:
     edges = np.cumsum([0, 101, 101, 101, 100, 100, 100, 100, 100, 100, 100])
     gaps = [
         abs(np.mean([scores[i] for i in order[a:b]]) - np.mean([labels[i] for i in order[a:b]]))
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in pairwise(edges)
     ]
     assert calibration_error(labels, scores) == pytest.approx(max(gaps))
     assert classification_metrics(labels, scores)["auc"] == roc_auc_score(labels, scores)
