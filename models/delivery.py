@@ -133,9 +133,7 @@ def settle(
     if entry is not None and entry.state is State.HANDING:
         if state in {State.EXPIRED, State.SUPPRESSED} or (state is State.UNKNOWN and entry.token != token):
             return None
-    elif (
-        entry is not None and entry.state is State.CLAIMED and state is State.EXPIRED and entry.owner != owner
-    ):
+    elif entry is not None and entry.state is State.CLAIMED and state is State.EXPIRED and entry.owner != owner:
         return None
     before = entry or Entry(State.CLAIMED)
     return msgspec.structs.replace(before, state=state, reason=reason, ref=ref)
@@ -300,9 +298,7 @@ def feedback(command: MessageCommand, state: State, reason: str = "") -> dict[st
     """
     if state is State.SUPPRESSED:
         return None
-    name = (
-        _DELIVERED.get(command.channel, "Message Delivered") if state is State.DELIVERED else _EVENTS[state]
-    )
+    name = _DELIVERED.get(command.channel, "Message Delivered") if state is State.DELIVERED else _EVENTS[state]
     properties: dict[str, Any] = {
         "message_id": command.id,
         "campaign_id": command.campaign,

@@ -98,7 +98,5 @@ def run(app: faust.App, log_level: str = "INFO") -> NoReturn:
     """Run `app` until SIGTERM or SIGINT; ends the process with 0, or not 0 after a crash."""
     uvloop.install()
     loop = uvloop.new_event_loop()
-    worker = faust.Worker(
-        app, loop=loop, loglevel=log_level, redirect_stdouts=False, stdout=sys.stderr, quiet=True
-    )
+    worker = faust.Worker(app, loop=loop, loglevel=log_level, redirect_stdouts=False, stdout=sys.stderr, quiet=True)
     worker.execute_from_commandline()

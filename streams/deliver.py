@@ -134,8 +134,11 @@ class DeliverRole:
     async def stop(self) -> None:
         """End of the process."""
         await self._close(list(self._lanes))
-        for task in self._tasks:
+        ending = list(self._tasks)
+        for task in ending:
             task.cancel()
+        if ending:
+            await asyncio.wait(ending, timeout=5.0)  # the worker takes itself off the page
         if self._producer is not None:
             await self._producer.stop()
         if self._courier is not None:
@@ -240,9 +243,7 @@ class DeliverRole:
         stats = self._stats
         courier = self._courier
         lag = {
-            f"{MESSAGES.name}-{partition}": max(
-                0, self._highwater.get(partition, 0) - (lane.fence.offset or 0)
-            )
+            f"{MESSAGES.name}-{partition}": max(0, self._highwater.get(partition, 0) - (lane.fence.offset or 0))
             for partition, lane in self._lanes.items()
             if partition in self._highwater
         }
@@ -258,9 +259,7 @@ class DeliverRole:
             "duplicates_total": stats.duplicates,
             "dead_total": stats.dead,
             "circuits_open": sorted(
-                name
-                for name, provider in (courier.providers if courier else {}).items()
-                if provider.breaker.is_open
+                name for name, provider in (courier.providers if courier else {}).items() if provider.breaker.is_open
             ),
             "cpu_s": round(time.process_time(), 2),
         }

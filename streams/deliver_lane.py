@@ -104,12 +104,22 @@ class Start:
 
     @classmethod
     async def read(cls, ledger: Ledger, partition: int, committed: int | None) -> Start:
-        """Ask Redis, and work out what is in doubt."""
+        """Ask Redis, work out what is in doubt, and write that down.
+
+        Raises
+        ------
+        FenceError
+            Somebody else did the same at the same time: ask again.
+        """
         # The run is asked for first: if Redis changes in between, the fence does not move and all starts
         # again.
         run_id = await ledger.run_id()
         raw, fence = await ledger.fence(partition)
-        return cls(raw, delivery.resume(fence, committed, run_id), committed or 0)
+        start = delivery.resume(fence, committed, run_id)
+        if start != fence:
+            # Written before anything is begun, so that a crash in this run is not taken for one that forgot.
+            raw = await ledger.advance(partition, raw, start)
+        return cls(raw, start, committed or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +272,7 @@ class DeliverLane:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._break(error)
 
-    async def _settle(
-        self, offset: int, command: MessageCommand, entry: Entry | None, fetched_at: float
-    ) -> None:
+    async def _settle(self, offset: int, command: MessageCommand, entry: Entry | None, fetched_at: float) -> None:
         courier = self._courier
         plan = delivery.plan(
             command,
@@ -284,9 +292,7 @@ class DeliverLane:
             await self._outlet.tell(command.user, event)
         self._count(command, state, reason, fetched_at, again=plan.do is Do.REPEAT)
 
-    def _count(
-        self, command: MessageCommand, state: State, reason: str, fetched_at: float, *, again: bool
-    ) -> None:
+    def _count(self, command: MessageCommand, state: State, reason: str, fetched_at: float, *, again: bool) -> None:
         stats = self._stats
         if again:
             stats.duplicates += 1
@@ -311,7 +317,10 @@ class DeliverLane:
         while True:
             batch = await self._batches.get()
             if batch.tasks:
-                await asyncio.gather(*batch.tasks)
+                # Not gather: cancelled while it waits, it would cancel them too, in the middle of a call.
+                await asyncio.wait(batch.tasks)
+                if any(task.cancelled() or task.exception() is not None for task in batch.tasks):
+                    return  # the run is over; what is not settled is read again
             fence = delivery.advance(self.fence, batch.end, batch.highest)
             self._raw = await self._courier.advance(self.partition, self._raw, fence)
             self.fence = fence

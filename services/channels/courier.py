@@ -96,6 +96,9 @@ class Provider:
                 outcome = await self.channel.deliver(command, rendered)
         except TimeoutError:
             outcome = Unknown(f"no end within {self.channel.time_limit_s:g} s")
+        except Exception as error:  # noqa: BLE001  a fault of the channel must not stop the others' messages
+            _log.exception("channel_fault", channel=self.channel.name, message=command.id)
+            outcome = Unknown(f"fault of the channel: {type(error).__name__}")
         if isinstance(outcome, Unknown) or (isinstance(outcome, Transient) and outcome.provider_down):
             self.breaker.failed(time.monotonic())
         else:
@@ -177,9 +180,7 @@ class Courier:
         while True:
             left_s = (command.expires_at - self.clock_ms()) / 1000
             if left_s <= 0:
-                return await self.record(
-                    command, State.EXPIRED, "its time was over before it was handed over", run
-                )
+                return await self.record(command, State.EXPIRED, "its time was over before it was handed over", run)
             async with provider.lines:
                 if run.closing:
                     raise ClosingError(command.id)

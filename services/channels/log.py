@@ -38,9 +38,7 @@ class LogChannel:
     async def deliver(self, command: MessageCommand, rendered: Rendered) -> Outcome:
         """Append one line."""
         if self._file is None:
-            _log.info(
-                "message_logged", message=command.id, campaign=command.campaign, template=command.template
-            )
+            _log.info("message_logged", message=command.id, campaign=command.campaign, template=command.template)
             return Delivered("log")
         line = json.dumps(
             {

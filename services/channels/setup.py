@@ -15,9 +15,7 @@ from services.channels.tokens import Tokens
 from services.state.ledger import Ledger
 
 
-def channel_config(
-    settings: Settings, clock_ms: Callable[[], int], *, log_file: Path | None = None
-) -> ChannelConfig:
+def channel_config(settings: Settings, clock_ms: Callable[[], int], *, log_file: Path | None = None) -> ChannelConfig:
     """Take the part of the settings that channels need, as plain values."""
     smtp, push = settings.smtp, settings.push
     return ChannelConfig(

@@ -112,9 +112,7 @@ class Templates:
             # select_template itself says so of all names; anything else is an include that is missing.
             if not required and error.name in names:
                 return ""
-            raise TemplateFailedError(
-                f"template {command.template}/{part}: there is no file {error.name}"
-            ) from error
+            raise TemplateFailedError(f"template {command.template}/{part}: there is no file {error.name}") from error
         except TemplateError as error:
             raise TemplateFailedError(f"template {command.template}/{part}: {error.message}") from error
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:

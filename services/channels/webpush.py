@@ -21,9 +21,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 import requests
+from py_vapid import Vapid, VapidException
 from pywebpush import WebPushException, webpush
 
 from models.decisions import MessageCommand
+from models.errors import ConfigurationError
 from services.channels.base import (
     Channel,
     ChannelConfig,
@@ -46,6 +48,11 @@ class WebPushChannel:
     Parameters
     ----------
     config : `vapid_*`, `public_url`, `clock_ms`, `push_allow_insecure` are used.
+
+    Raises
+    ------
+    ConfigurationError
+        The VAPID key cannot be read, or the subject is no address.
     """
 
     name = NAME
@@ -55,6 +62,15 @@ class WebPushChannel:
 
     def __init__(self, config: ChannelConfig) -> None:
         self._config = config
+        try:
+            self._vapid = Vapid.from_string(config.vapid_private_key or "")
+            self._vapid.sign({"sub": config.vapid_subject, "aud": "https://push.example.com"})
+        except (ValueError, VapidException) as error:
+            raise ConfigurationError(
+                f"Web Push cannot be set up: {error}",
+                where="KAIROS_PUSH__VAPID_PRIVATE_KEY, KAIROS_PUSH__VAPID_SUBJECT",
+                remedy="The key is base64url of 32 bytes (or DER); the subject is mailto:somebody@your.domain",
+            ) from error
 
     async def deliver(self, command: MessageCommand, rendered: Rendered) -> Outcome:
         """Hand over one notification."""
@@ -63,6 +79,8 @@ class WebPushChannel:
             endpoint = urlsplit(str(subscription["endpoint"]))
         except (msgspec.DecodeError, KeyError, ValueError):
             return Failed("no push subscription is known")
+        if endpoint.scheme not in {"http", "https"} or not endpoint.hostname:
+            return Failed("the subscription's endpoint is no web address")
         if not self._config.push_allow_insecure and not _is_public(endpoint.scheme, endpoint.hostname):
             return Failed("the subscription's endpoint is no public https address")
         ttl_s = max(0, min((command.expires_at - self._config.clock_ms()) // 1000, MAX_TTL_S))
@@ -84,14 +102,12 @@ class WebPushChannel:
     async def close(self) -> None:
         """Nothing is held open."""
 
-    def _call(
-        self, subscription: Mapping[str, Any], data: str, headers: dict[str, str], ttl_s: int
-    ) -> Outcome:
+    def _call(self, subscription: Mapping[str, Any], data: str, headers: dict[str, str], ttl_s: int) -> Outcome:
         try:
             response = webpush(
                 subscription_info=subscription,
                 data=data,
-                vapid_private_key=self._config.vapid_private_key,
+                vapid_private_key=self._vapid,
                 vapid_claims={"sub": self._config.vapid_subject},
                 ttl=ttl_s,
                 headers=headers,

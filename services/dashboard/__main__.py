@@ -19,9 +19,7 @@ def main() -> None:
     """Serve until stopped."""
     settings = load_settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("dashboard").info(
-        "dashboard.start http://%s:%d", settings.http.host, settings.http.port
-    )
+    logging.getLogger("dashboard").info("dashboard.start http://%s:%d", settings.http.host, settings.http.port)
     uvicorn.run(
         make_app(settings, _now_ms),
         host=settings.http.host,

@@ -36,9 +36,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
             return page.clock.at_ms
         return now_ms()
 
-    unsubscriber = Unsubscriber(
-        Tokens(settings.secret_key.get_secret_value()), settings.kafka.bootstrap, shop_time_ms
-    )
+    unsubscriber = Unsubscriber(Tokens(settings.secret_key.get_secret_value()), settings.kafka.bootstrap, shop_time_ms)
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:

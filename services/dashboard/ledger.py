@@ -63,9 +63,7 @@ def _lane(number: int, lane: LaneState, in_flight: int) -> LaneProof:
     )
 
 
-def build_funnels(
-    counters: Mapping[str, Mapping[str, int]], campaigns: Iterable[Campaign]
-) -> tuple[Funnel, ...]:
+def build_funnels(counters: Mapping[str, Mapping[str, int]], campaigns: Iterable[Campaign]) -> tuple[Funnel, ...]:
     """One funnel per campaign, those with most decisions first."""
     funnels = [_funnel(campaign, counters.get(campaign.id, {})) for campaign in campaigns]
     return tuple(sorted(funnels, key=lambda funnel: (-funnel.steps[0].count, funnel.campaign)))

@@ -69,9 +69,7 @@ class _Page(Collector):
 def _lanes(page: PageContext) -> Iterator[Metric]:
     rows = page.proof.lanes
     if page.proof.total is not None:
-        yield _gauge(
-            "kairos_ledger_balanced", "The proof ledger balances", [], [((), int(page.proof.balances))]
-        )
+        yield _gauge("kairos_ledger_balanced", "The proof ledger balances", [], [((), int(page.proof.balances))])
     yield _counter(
         "kairos_records",
         "Records taken in, by what became of them",

@@ -93,9 +93,7 @@ def _share(variant: str, metric: Metric, counts: Mapping[str, int]) -> Proportio
     return Proportion(max(counts.get(f"{variant}:exposed", 0), users), users)
 
 
-def _averages(
-    ids: Sequence[str], metric: Metric, counts: Mapping[str, int], currency: str
-) -> list[VariantResult]:
+def _averages(ids: Sequence[str], metric: Metric, counts: Mapping[str, int], currency: str) -> list[VariantResult]:
     arms = [
         Mean(
             counts.get(f"{one}:exposed", 0),

@@ -198,8 +198,10 @@ class Ledger:
     ttl_ms : how long an outcome is remembered. It is never forgotten before the command has expired, so a
         command that is delivered again later than that is simply too old.
 
-    Notes ----- Every method raises :class:`models.errors.TransientError` when Redis cannot answer. All
-    steps may be repeated with the same arguments.
+    Notes
+    -----
+    Every method raises :class:`models.errors.TransientError` when Redis cannot answer. All steps may be
+    repeated with the same arguments.
     """
 
     def __init__(self, url: str, *, timeout_ms: int = 10_000, ttl_ms: int = 30 * DAY_MS) -> None:
@@ -217,18 +219,14 @@ class Ledger:
 
     # -- messages
 
-    async def claim_many(
-        self, commands: Sequence[MessageCommand], owner: str, at_ms: int
-    ) -> list[Entry | None]:
+    async def claim_many(self, commands: Sequence[MessageCommand], owner: str, at_ms: int) -> list[Entry | None]:
         """Claim what is free or merely claimed; answers each entry as it was **before** (None: none)."""
         replies = await asyncio.gather(
             *(self._ask("claim", ledger_key(c.id), owner, at_ms, _slim(c)) for c in commands)
         )
         return [_entry(reply) for reply in replies]
 
-    async def handing(
-        self, message: str, owner: str, token: str, at_ms: int, *, retake: bool = False
-    ) -> bool:
+    async def handing(self, message: str, owner: str, token: str, at_ms: int, *, retake: bool = False) -> bool:
         """Say that the provider is about to be called. False: do not call it."""
         return bool(await self._ask("hand", ledger_key(message), owner, token, at_ms, "1" if retake else "0"))
 

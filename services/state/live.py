@@ -239,9 +239,7 @@ class LiveReader:
                 silent.append((role, worker, last))
             else:
                 alive.extend(_readable([raw]))
-        tails: dict[str, tuple[Mapping[str, Any], ...]] = {
-            kind: _readable(next(replies)) for kind in TAIL_KINDS
-        }
+        tails: dict[str, tuple[Mapping[str, Any], ...]] = {kind: _readable(next(replies)) for kind in TAIL_KINDS}
         demo = next(replies)
         lanes = decode_lanes([next(replies) for _ in range(self._lanes)])
         versions = {name: next(replies) for name in MODELS}
@@ -300,6 +298,4 @@ def describe_snapshot(blob: bytes) -> Snapshot:
         It is no envelope that this code knows.
     """
     envelope = Envelope.from_bytes(blob)
-    return Snapshot(
-        envelope.name, envelope.version, envelope.created_ms, library=envelope.library, meta=envelope.meta
-    )
+    return Snapshot(envelope.name, envelope.version, envelope.created_ms, library=envelope.library, meta=envelope.meta)

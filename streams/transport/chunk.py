@@ -41,9 +41,11 @@ class Chunk:
         leaves the next one with ``start`` above the fence, which is how a lane sees it.
     end : offset of the last record + 1, the fence once this chunk is applied.
     records : the raw records in offset order, never empty.
-    highwater : end of the log as the broker told it with these records.
+    highwater : end of the log as the broker told it with these records, at least `end`.
     fetched_at : ``time.monotonic()`` when the records left the client's buffer.
     generation : number of the seek this chunk was read after; see ``ChunkConsumer.is_current``.
+    sought : offset that this seek went to, which is what a **missing** fence stands for. A lane without a fence
+        that took any `start` for its beginning would not see that the first chunks got lost.
     """
 
     topic: str
@@ -54,6 +56,7 @@ class Chunk:
     highwater: int
     fetched_at: float
     generation: int
+    sought: int = 0
 
     @property
     def tp(self) -> TP:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from aiokafka.errors import IllegalStateError
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import ack_lock
@@ -206,12 +205,7 @@ class ChunkConsumer(Consumer):
 
     def log_end(self, tp: TP) -> int | None:
         """Return the log's end by the last fetch of `tp`; None before the first, or when it is not ours."""
-        if tp not in self._current:
-            return None
-        try:
-            return self.highwater(tp)
-        except IllegalStateError:
-            return None  # taken away this moment, which the thread knows first
+        return self._thread.log_end(tp)
 
     async def commit_positions(self, positions: Mapping[TP, int]) -> None:
         """Commit to Kafka now, whatever was acknowledged; raises when the broker did not take it."""

@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -36,8 +36,17 @@ if TYPE_CHECKING:
     from streams.transport.consumer import ChunkConsumer
 
 
-#: A partition's new leader may for a moment not know how far its log was replicated.
+#: A partition's new leader may for a moment not know how far its log was replicated, and what the client knew before
+#: the seek may be older still: a second answer has to say the same.
 _BEYOND_GRACE_S = 5.0
+
+
+class Cursor(NamedTuple):
+    """How far a partition is read: where the next chunk starts, and the seek that reading began with."""
+
+    following: int
+    generation: int
+    sought: int
 
 
 class ChunkThread(AIOKafkaConsumerThread):
@@ -47,12 +56,12 @@ class ChunkThread(AIOKafkaConsumerThread):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Per partition: where the next chunk starts, and the number of the seek that said so. A partition is
-        # here from its first seek after an assignment until the next rebalance; others are never read.
-        self._cursors: dict[TP, tuple[int, int]] = {}
+        # A partition is here from its first seek after an assignment until the next rebalance; others are
+        # never read.
+        self._cursors: dict[TP, Cursor] = {}
         self._seeks = itertools.count(1)
         self._waker: asyncio.Future[None] | None = None
-        self._beyond_since: dict[TP, float] = {}
+        self._beyond: dict[TP, tuple[float, int]] = {}
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf, options = self.app.conf, self.consumer.options
@@ -125,20 +134,31 @@ class ChunkThread(AIOKafkaConsumerThread):
         if not taken or cursor is None:
             return None
         records = taken[tp]
-        start, generation = cursor
         end = records[-1].offset + 1
-        self._cursors[tp] = (end, generation)
-        highwater = client.highwater(tp)
+        self._cursors[tp] = cursor._replace(following=end)
         return Chunk(
             topic=tp.topic,
             partition=tp.partition,
-            start=start,
+            start=cursor.following,
             end=end,
             records=records,
-            highwater=end if highwater is None else highwater,
+            highwater=max(end, client.highwater(tp) or 0),
             fetched_at=time.monotonic(),
-            generation=generation,
+            generation=cursor.generation,
+            sought=cursor.sought,
         )
+
+    def log_end(self, tp: TP) -> int | None:
+        """Return the log's end as far as this consumer knows; None when it does not read `tp`."""
+        cursor = self._cursors.get(tp)
+        if cursor is None:
+            return None
+        try:
+            highwater = self._ensure_consumer().highwater(TopicPartition(*tp))
+        except IllegalStateError:
+            return None  # taken away this moment
+        # The broker reads its high-water before the records: an answer may hold records that lie above it.
+        return None if highwater is None else max(highwater, cursor.following)
 
     async def _fail_if_lost(self, client: aiokafka.AIOKafkaConsumer, error: OffsetOutOfRangeError) -> None:
         for partition, offset in error.args[0].items():
@@ -152,12 +172,15 @@ class ChunkThread(AIOKafkaConsumerThread):
         # Kafka refuses such a fetch. Tansu answers it with nothing, for ever: a store that outlived its log
         # would wait until the new log reaches the old fence, and what came before would be skipped.
         now = time.monotonic()
-        for tp, (start, _) in self._cursors.items():
+        for tp, cursor in self._cursors.items():
             highwater = client.highwater(tp)
-            if highwater is None or highwater >= start:
-                self._beyond_since.pop(tp, None)
-            elif now - self._beyond_since.setdefault(tp, now) > _BEYOND_GRACE_S:
-                raise PositionLostError(tp, start, None)
+            if cursor.following != cursor.sought or highwater is None or highwater >= cursor.sought:
+                self._beyond.pop(tp, None)
+                continue
+            answered_at = client.last_poll_timestamp(tp)
+            since, first_answer = self._beyond.setdefault(tp, (now, answered_at))
+            if now - since > _BEYOND_GRACE_S and answered_at != first_answer:
+                raise PositionLostError(tp, cursor.sought, None)
 
     async def _wait(self, fetcher: Any, timeout_s: float) -> None:
         fetched = fetcher._create_fetch_waiter()
@@ -215,12 +238,14 @@ class ChunkThread(AIOKafkaConsumerThread):
                 client.seek(TopicPartition(*tp), offset)
             except IllegalStateError:
                 continue  # taken away while we asked the broker
-            self._cursors[tp] = sought[tp] = (offset, next(self._seeks))
+            generation = next(self._seeks)
+            self._cursors[tp] = Cursor(offset, generation, offset)
+            sought[tp] = (offset, generation)
         return sought
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self._cursors.clear()
-        self._beyond_since.clear()
+        self._beyond.clear()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:

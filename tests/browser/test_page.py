@@ -123,9 +123,7 @@ def test_a_change_in_redis_is_on_the_page_within_two_seconds(
     assert max(waited) < LIVE_S
 
 
-def test_green_turns_red_when_a_lane_does_not_balance(
-    shop: LiveShop, page: PageServer, chromium: Browser
-) -> None:
+def test_green_turns_red_when_a_lane_does_not_balance(shop: LiveShop, page: PageServer, chromium: Browser) -> None:
     browser = opened(chromium, page)
     eventually(lambda: browser.text("#proof-verdict") == "balances", LIVE_S)
     shop.lane(2, received=1)
@@ -191,14 +189,10 @@ def test_light_and_dark_follow_the_system_until_somebody_chooses(
     browser.scheme("light")
 
 
-def test_names_from_outside_are_shown_and_never_run(
-    shop: LiveShop, page: PageServer, chromium: Browser
-) -> None:
+def test_names_from_outside_are_shown_and_never_run(shop: LiveShop, page: PageServer, chromium: Browser) -> None:
     from services.state.live import push_tail
 
-    push_tail(
-        shop.client, "alerts", [{"text": "<img src=x onerror='window.hit=1'>", "user": "<b>u</b>", "at": 1}]
-    )
+    push_tail(shop.client, "alerts", [{"text": "<img src=x onerror='window.hit=1'>", "user": "<b>u</b>", "at": 1}])
     browser = opened(chromium, page)
     eventually(lambda: "<img src=x" in browser.text("#tail-alerts"), LIVE_S)
     assert "<b>u</b>" in browser.text("#tail-alerts")
@@ -220,9 +214,7 @@ def test_a_silent_worker_is_missed(shop: LiveShop, page: PageServer, chromium: B
     assert "w1 (decide) has been silent since" in browser.text("#status")
 
 
-def test_redis_goes_and_comes_back(
-    server: RedisServer, shop: LiveShop, page: PageServer, chromium: Browser
-) -> None:
+def test_redis_goes_and_comes_back(server: RedisServer, shop: LiveShop, page: PageServer, chromium: Browser) -> None:
     browser = opened(chromium, page)
     eventually(lambda: browser.text("#headline") == "All is well", LIVE_S)
     server.stop()
@@ -242,9 +234,7 @@ def test_redis_goes_and_comes_back(
     assert json.loads(page.get("/readyz")) == {"status": "ok"}
 
 
-def test_the_unsubscribe_page_asks_and_refuses_what_it_did_not_sign(
-    page: PageServer, chromium: Browser
-) -> None:
+def test_the_unsubscribe_page_asks_and_refuses_what_it_did_not_sign(page: PageServer, chromium: Browser) -> None:
     from services.channels.tokens import Link, Tokens
 
     token = Tokens("change-me").sign("unsubscribe", Link("u1", "m1", "win-back"))

@@ -145,13 +145,15 @@ async def test_a_rewind_reads_again_from_where_the_source_says(probe: Probe) -> 
     again = probe.chunks()[3:]
     assert [(one.start, one.end) for one in again] == [(15, 25), (25, 35), (35, 45)]
     assert all(probe.consumer.is_current(one) for one in again)
+    assert {one.sought for one in again} == {15}
     assert [record.offset for record in again[0].records] == list(range(15, 25))
 
     for event in before:
         event.ack()  # late: from before the rewind
     await asyncio.sleep(0.2)
     assert len(probe.chunks()) == 6, "they give no credit"
-    assert not await probe.consumer.commit(), "and there is nothing to commit"
+    did_commit: object = await probe.consumer.commit()
+    assert did_commit is False, "and there is nothing to commit"
 
 
 async def test_a_rewind_that_fails_stops_the_partition_until_the_next_one(probe: Probe) -> None:
@@ -163,7 +165,7 @@ async def test_a_rewind_that_fails_stops_the_partition_until_the_next_one(probe:
     await asyncio.sleep(0.2)
     assert len(probe.chunks()) == 3
     await probe.send(1, partition=1)
-    await until(lambda: len(probe.chunks(1)) == 1), "other partitions are read"
+    await until(lambda: len(probe.chunks(1)) == 1)  # other partitions are read
     probe.hook_error = None
     await probe.consumer.rewind([probe.tp()])
     await until(lambda: len(probe.chunks()) == 6)
@@ -182,6 +184,7 @@ async def test_records_that_got_lost_on_their_way_leave_a_gap(probe: Probe, monk
     await probe.send(100)
     await until(lambda: len(probe.chunks()) == 3)
     assert [(one.start, one.end) for one in probe.chunks()] == [(0, 10), (20, 30), (30, 40)]
+    assert {one.sought for one in probe.chunks()} == {0}, "a lane without a fence sees a gap too"
 
 
 async def test_a_flow_that_stops_in_the_middle_hides_nothing(probe: Probe) -> None:

@@ -122,9 +122,7 @@ async def test_a_subject_cannot_bring_headers_of_its_own(email: EmailChannel, si
     assert not sink.seen
 
 
-async def test_connections_are_used_again_and_a_stale_one_does_no_harm(
-    email: EmailChannel, sink: MailSink
-) -> None:
+async def test_connections_are_used_again_and_a_stale_one_does_no_harm(email: EmailChannel, sink: MailSink) -> None:
     for number in range(3):
         assert isinstance(await send(email, "emma@example.com", number), Delivered)
     assert len(email._idle) == 1

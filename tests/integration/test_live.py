@@ -41,15 +41,11 @@ def reader(redis_server: RedisServer) -> Iterator[LiveReader]:
     reader.close()
 
 
-def test_a_worker_is_alive_then_silent_and_gone_when_it_says_goodbye(
-    client: redis.Redis, reader: LiveReader
-) -> None:
+def test_a_worker_is_alive_then_silent_and_gone_when_it_says_goodbye(client: redis.Redis, reader: LiveReader) -> None:
     publish_worker(client, "decide", "host:1", {"at": AT, "events_per_s": 5})
     assert 0 < client.ttl(worker_key("decide", "host:1")) <= 15
     raw = reader.read_now((), ())
-    assert [(one["role"], one["worker"], one["events_per_s"]) for one in raw.workers] == [
-        ("decide", "host:1", 5)
-    ]
+    assert [(one["role"], one["worker"], one["events_per_s"]) for one in raw.workers] == [("decide", "host:1", 5)]
     client.delete(worker_key("decide", "host:1"))
     assert reader.read_now((), ()).silent == (("decide", "host:1", AT),)
     retire_worker(client, "decide", "host:1")

@@ -49,9 +49,7 @@ async def test_kafka_serves_both_clients(kafka_server: KafkaServer) -> None:
     kafka_server.create_topic("support-both", 2, message_timestamp_type="LogAppendTime")
     publisher = KafkaProducer(bootstrap_servers=kafka_server.bootstrap, acks="all")
     for number in range(100):
-        publisher.send(
-            "support-both", key=b"%d" % number, value=b"%d" % number, timestamp_ms=1_262_304_000_000
-        )
+        publisher.send("support-both", key=b"%d" % number, value=b"%d" % number, timestamp_ms=1_262_304_000_000)
     publisher.flush()
     publisher.close()
     producer = AIOKafkaProducer(bootstrap_servers=kafka_server.bootstrap, enable_idempotence=True)

@@ -173,9 +173,7 @@ def test_failed_transactions_and_lost_chunks_are_made_up_for(log: Log) -> None:
         log.send(topic, 1500)
     store = log.store()
     # A chunk that is lost at the very end would show with the next record only.
-    worker = log.worker(
-        log.plan(*topics, fail_ratio=0.08, lose_ratio=0.05, calm_from=1400, chunk_max=50, seed=7)
-    )
+    worker = log.worker(log.plan(*topics, fail_ratio=0.08, lose_ratio=0.05, calm_from=1400, chunk_max=50, seed=7))
     worker.wait_until(everything_applied(log, store), "all records")
     assert len(worker.story("failed")) >= 3
     assert len(worker.story("gap")) >= 3

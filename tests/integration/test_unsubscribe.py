@@ -38,15 +38,11 @@ def post(page: PageServer, token: str) -> tuple[int, str]:
 
 def wishes(kafka: KafkaServer, user: str) -> list[dict[str, object]]:
     """Events of a user in `feedback`."""
-    events = [
-        msgspec.json.decode(record.value or b"{}") for record in read_topic(kafka.bootstrap, "feedback")
-    ]
+    events = [msgspec.json.decode(record.value or b"{}") for record in read_topic(kafka.bootstrap, "feedback")]
     return [event for event in events if event.get("userId") == user]
 
 
-def test_looking_changes_nothing_and_posting_unsubscribes(
-    page: PageServer, kafka_server: KafkaServer
-) -> None:
+def test_looking_changes_nothing_and_posting_unsubscribes(page: PageServer, kafka_server: KafkaServer) -> None:
     token = TOKENS.sign("unsubscribe", Link("u-asks", "m1", "win-back"))
     assert b"Stop these e-mails?" in page.get(f"/u/{token}")
     assert wishes(kafka_server, "u-asks") == []
@@ -64,9 +60,7 @@ def test_pressing_twice_makes_the_same_event(page: PageServer, kafka_server: Kaf
     assert len({wish["messageId"] for wish in wishes(kafka_server, "u-twice")}) == 1
 
 
-def test_a_click_link_and_a_forged_one_unsubscribe_nobody(
-    page: PageServer, kafka_server: KafkaServer
-) -> None:
+def test_a_click_link_and_a_forged_one_unsubscribe_nobody(page: PageServer, kafka_server: KafkaServer) -> None:
     click = TOKENS.sign("click", Link("u-click", "m3", "win-back", "https://shop.test"))
     forged = Tokens("another key").sign("unsubscribe", Link("u-click", "m3", "win-back"))
     assert [post(page, token)[0] for token in (click, forged, "x")] == [404, 404, 404]

@@ -73,8 +73,7 @@ class FenceStore:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute(
-            "CREATE TABLE IF NOT EXISTS fence"
-            " (topic TEXT, partition INT, next INT, PRIMARY KEY (topic, partition))"
+            "CREATE TABLE IF NOT EXISTS fence (topic TEXT, partition INT, next INT, PRIMARY KEY (topic, partition))"
         )
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS applied (topic TEXT, partition INT, next INT, worker TEXT, chunk INT,"
@@ -89,9 +88,7 @@ class FenceStore:
     def set_fence(self, tp: TP, following: int) -> None:
         """Put the fence somewhere, as a store restored from a backup does."""
         self._db.execute("INSERT OR REPLACE INTO fence VALUES (?, ?, ?)", (*tp, following))
-        self._db.execute(
-            "DELETE FROM applied WHERE topic = ? AND partition = ? AND next >= ?", (*tp, following)
-        )
+        self._db.execute("DELETE FROM applied WHERE topic = ? AND partition = ? AND next >= ?", (*tp, following))
 
     def apply(self, chunk: Chunk, worker: str, *, fail: bool = False) -> str:
         """Apply `chunk` if it joins the fence; answers ``applied``, ``old`` or ``gap``."""
@@ -99,7 +96,7 @@ class FenceStore:
         db.execute("BEGIN IMMEDIATE")
         try:
             row = db.execute("SELECT next FROM fence WHERE topic = ? AND partition = ?", chunk.tp).fetchone()
-            fence = chunk.start if row is None else row[0]
+            fence = chunk.sought if row is None else row[0]
             if fence >= chunk.end:
                 db.execute("ROLLBACK")
                 return "old"
@@ -107,9 +104,7 @@ class FenceStore:
                 db.execute("ROLLBACK")
                 return "gap"
             rows = [
-                (*chunk.tp, record.offset, worker, chunk.start)
-                for record in chunk.records
-                if record.offset >= fence
+                (*chunk.tp, record.offset, worker, chunk.start) for record in chunk.records if record.offset >= fence
             ]
             db.executemany("INSERT INTO applied VALUES (?, ?, ?, ?, ?)", rows)
             db.execute("INSERT OR REPLACE INTO fence VALUES (?, ?, ?)", (*chunk.tp, chunk.end))
@@ -194,9 +189,7 @@ class Lanes:
             if not consumer.is_current(chunk):
                 continue
             try:
-                outcome = self._store.apply(
-                    chunk, self._plan.name, fail=self._strikes(chunk, self._plan.fail_ratio)
-                )
+                outcome = self._store.apply(chunk, self._plan.name, fail=self._strikes(chunk, self._plan.fail_ratio))
             except OSError:
                 outcome = "failed"
             say(

@@ -35,9 +35,7 @@ class WorkerProcess:
 
     def story(self, *events: str) -> list[dict[str, Any]]:
         """What it reported, all of it or the events named."""
-        lines = (
-            line for line in self.log().splitlines() if line.startswith('{"event"') and line.endswith("}")
-        )
+        lines = (line for line in self.log().splitlines() if line.startswith('{"event"') and line.endswith("}"))
         told: list[dict[str, Any]] = [json.loads(line) for line in lines]
         return [line for line in told if not events or line["event"] in events]
 

@@ -18,9 +18,7 @@ from support.ports import LOOPBACK, accepts, free_port
 from support.process import ChildProcess
 from support.services import KAFKA_JARS, MissingServiceError
 
-_HOW = (
-    "run `make kafka` (needs Maven and a Java 17 runtime) or let {} name a folder with the jars of kafka_2.13"
-)
+_HOW = f"run `make kafka` (needs Maven and Java 17), or let {KAFKA_JARS} name a folder with the jars of kafka_2.13"
 
 
 def kafka_jars() -> Path:
@@ -33,10 +31,8 @@ def kafka_jars() -> Path:
     """
     named = os.environ.get(KAFKA_JARS)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kairos")
-    folders = (
-        [Path(named)] if named else sorted(cache.glob("kafka-*"), key=lambda folder: folder.stat().st_mtime)
-    )
-    for folder in reversed(folders):
+    fetched = sorted(cache.glob("kafka-*"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in [Path(named)] if named else fetched:
         if any(folder.glob("kafka_2.13-*.jar")):
             break
     else:

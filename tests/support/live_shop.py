@@ -176,9 +176,7 @@ class LiveShop:
         """Figures of three workers, written as if this second."""
         at = now_ms()
         inputs = {f"{topic}-{lane}": lag for topic in ("clickstream",) for lane in range(LANES)}
-        inputs |= {
-            f"{topic}-{lane}": 0 for topic in ("purchases", "profiles", "feedback") for lane in range(LANES)
-        }
+        inputs |= {f"{topic}-{lane}": 0 for topic in ("purchases", "profiles", "feedback") for lane in range(LANES)}
         decide = {
             "at": at,
             "events_total": 1_284_310,
@@ -223,9 +221,7 @@ class LiveShop:
         at = now_ms()
 
         def stamped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return [{"at": at, "ts": MARCH_14 - 340_000 * number, **row} for number, row in enumerate(rows)][
-                ::-1
-            ]
+            return [{"at": at, "ts": MARCH_14 - 340_000 * number, **row} for number, row in enumerate(rows)][::-1]
 
         push_tail(self.client, "alerts", stamped([
             {"user": user, "text": text, "detail": why, "tag": action} for user, text, why, action in ALERTS
@@ -259,9 +255,7 @@ class LiveShop:
         """Set counters, spread over two lanes, so that only a sum over lanes is right."""
         rest = keys.counters(0, key)
         self.client.hset(rest, mapping={field: value - value // 3 for field, value in counts.items()})
-        self.client.hset(
-            keys.counters(2, key), mapping={field: value // 3 for field, value in counts.items()}
-        )
+        self.client.hset(keys.counters(2, key), mapping={field: value // 3 for field, value in counts.items()})
 
     def churn_model(self, *, version: int, learned: bool) -> None:
         """Publish a churn model."""

@@ -27,7 +27,9 @@ class Mail:
 class _Handler:
     sink: "MailSink"
 
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+    async def handle_RCPT(  # noqa: N802
+        self, server: Any, session: Any, envelope: Any, address: str, options: Any
+    ) -> str:
         sink = self.sink
         how = sink.how(address)
         sink.seen[how] += 1
@@ -40,13 +42,13 @@ class _Handler:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         sink = self.sink
         how = sink.how(envelope.rcpt_tos[0])
         if how == "full":
             return "554 5.6.0 not this content"
         raw = cast(bytes, envelope.original_content)
-        sink.take(Mail(cast(EmailMessage, message_from_bytes(raw, policy=default)), raw, envelope.rcpt_tos[0]))
+        sink.take(Mail(message_from_bytes(raw, policy=default), raw, envelope.rcpt_tos[0]))
         if how == "vanish-after":
             server.transport.abort()
         if how == "slow":

@@ -107,9 +107,7 @@ class Browser:
             shutil.which("chromedriver"),
         )
         if program is None or driver is None:
-            raise MissingServiceError(
-                "no chromium and chromedriver: apt-get install chromium chromium-driver"
-            )
+            raise MissingServiceError("no chromium and chromedriver: apt-get install chromium chromium-driver")
         self._profile = tempfile.mkdtemp(prefix="kairos-chromium-")
         options = Options()
         options.binary_location = program
@@ -151,27 +149,19 @@ class Browser:
     def console(self) -> list[str]:
         """Errors and warnings of the console since the last call."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
-        return [
-            f"{entry['level']}: {entry['message']}"
-            for entry in entries
-            if entry["level"] in {"SEVERE", "WARNING"}
-        ]
+        return [f"{entry['level']}: {entry['message']}" for entry in entries if entry["level"] in {"SEVERE", "WARNING"}]
 
     def requests(self) -> list[str]:
         """Addresses asked for since the last call (also of web sockets)."""
         logged = self.driver.get_log("performance")  # type: ignore[no-untyped-call]
         messages = [json.loads(entry["message"])["message"] for entry in logged]
-        asked = [
-            m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
-        ]
+        asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         return asked + [m["params"]["url"] for m in messages if m["method"] == "Network.webSocketCreated"]
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """Save a PNG, of the whole page or of what fits the window."""
         if whole:
-            height = self.run(
-                "return Math.ceil(document.querySelector('.kx, main').getBoundingClientRect().height)"
-            )
+            height = self.run("return Math.ceil(document.querySelector('.kx, main').getBoundingClientRect().height)")
             width = self.run("return window.innerWidth")
             ratio = self.run("return window.devicePixelRatio")
             self.driver.execute_cdp_cmd(

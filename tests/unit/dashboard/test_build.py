@@ -104,9 +104,7 @@ def test_a_worker_without_events_is_ready() -> None:
             "about 5 minutes",
         ),
         (
-            RawLive(
-                workers=(decide(latency_ms={"p50": 1, "p95": 2, "p99": 2300, "n": 5}),), lanes={0: lane()}
-            ),
+            RawLive(workers=(decide(latency_ms={"p50": 1, "p95": 2, "p99": 2300, "n": 5}),), lanes={0: lane()}),
             (),
             "note",
             "2.3 s",
@@ -142,9 +140,7 @@ def test_a_pause_is_not_a_stall_before_ten_seconds() -> None:
 
 
 def test_what_is_bad_stands_before_what_is_worth_knowing() -> None:
-    raw = RawLive(
-        workers=(decide(),), lanes={0: lane(received=11)}, campaigns={"abandoned-cart": {"unknown": 2}}
-    )
+    raw = RawLive(workers=(decide(),), lanes={0: lane(received=11)}, campaigns={"abandoned-cart": {"unknown": 2}})
     assert [problem.level for problem in page(raw).status.problems] == ["bad", "note"]
 
 

@@ -40,9 +40,7 @@ def result(**counts: int) -> ExperimentResult:
 
 def clicked(a: tuple[int, int], b: tuple[int, int]) -> VariantResult:
     return (
-        result(a__exposed=a[0], a__clicked__users=a[1], b__exposed=b[0], b__clicked__users=b[1])
-        .metrics[0]
-        .variants[1]
+        result(a__exposed=a[0], a__clicked__users=a[1], b__exposed=b[0], b__clicked__users=b[1]).metrics[0].variants[1]
     )
 
 
@@ -85,9 +83,7 @@ def test_revenue_agrees_with_welchs_test() -> None:
         ((10, 0), (10, 0), "too-few"),
     ],
 )
-def test_nothing_is_claimed_that_the_counts_do_not_carry(
-    a: tuple[int, int], b: tuple[int, int], verdict: str
-) -> None:
+def test_nothing_is_claimed_that_the_counts_do_not_carry(a: tuple[int, int], b: tuple[int, int], verdict: str) -> None:
     assert clicked(a, b).verdict == verdict
 
 

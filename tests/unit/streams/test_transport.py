@@ -99,9 +99,7 @@ def test_the_offset_is_the_end_of_the_longest_acked_prefix(order: list[int], ack
     done = set(order[:acked])
     prefix = next((number for number in range(6) if number not in done), 6)
     assert consumer._new_offset(LANE) == (10 * prefix or None)
-    assert [message.offset for message in consumer._inflight[LANE]] == [
-        10 * number + 9 for number in range(prefix, 6)
-    ]
+    assert [message.offset for message in consumer._inflight[LANE]] == [10 * number + 9 for number in range(prefix, 6)]
 
 
 def _bare_consumer() -> ChunkConsumer:
