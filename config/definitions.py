@@ -86,12 +86,8 @@ def _an(noun: str) -> str:
 class Campaign(Definition):
     """One message that is sent by itself: when, to whom, through which channel, how often."""
 
-    id: Slug = Field(
-        description="its name for good: small letters, digits, hyphens", examples=["abandoned-cart"]
-    )
-    description: str = Field(
-        default="", description="one sentence for people", examples=["Remind of a forgotten cart"]
-    )
+    id: Slug = Field(description="its name for good: small letters, digits, hyphens", examples=["abandoned-cart"])
+    description: str = Field(default="", description="one sentence for people", examples=["Remind of a forgotten cart"])
     enabled: bool = Field(
         default=True, description="`false` stops the campaign without deleting its file", examples=["true"]
     )
@@ -99,9 +95,7 @@ class Campaign(Definition):
     when: str | None = Field(
         default=None, description="condition in CEL; without one, always", examples=["user.orders == 1"]
     )
-    channel: Literal["email", "push", "log"] = Field(
-        description="how the message travels", examples=["email"]
-    )
+    channel: Literal["email", "push", "log"] = Field(description="how the message travels", examples=["email"])
     template: Slug = Field(description="content, from templates/", examples=["abandoned-cart"])
     purpose: Literal["marketing", "transactional"] = Field(
         default="marketing",
@@ -162,18 +156,14 @@ class Offer(Definition):
     items: tuple[str, ...] = Field(
         default=(), description="only these product ids (none given: all)", examples=['["85123A"]']
     )
-    percent: int | None = Field(
-        default=None, ge=1, le=100, description="discount in percent", examples=["10"]
-    )
+    percent: int | None = Field(default=None, ge=1, le=100, description="discount in percent", examples=["10"])
     value_minor: int | None = Field(
         default=None,
         ge=1,
         description="discount as money, in pence or cents of the shop's currency",
         examples=["500"],
     )
-    priority: int = Field(
-        default=0, description="between equally good offers, the highest wins", examples=["0"]
-    )
+    priority: int = Field(default=0, description="between equally good offers, the highest wins", examples=["0"])
     valid_from_ms: StartMs | None = Field(
         default=None,
         alias="valid_from",
@@ -222,9 +212,7 @@ class Variant(Definition):
     """One arm of an experiment."""
 
     id: Slug = Field(description="its name for good", examples=["short-subject"])
-    weight: float = Field(
-        gt=0.0, le=1.0, description="its share of the users; all together 1", examples=["0.5"]
-    )
+    weight: float = Field(gt=0.0, le=1.0, description="its share of the users; all together 1", examples=["0.5"])
 
 
 class Metric(Definition):
@@ -277,9 +265,7 @@ class Experiment(Definition):
     description: str = Field(
         default="", description="one sentence for people", examples=["Two subjects for the cart mail"]
     )
-    hypothesis: str = Field(
-        default="", description="what you expect and why", examples=["A name draws more clicks"]
-    )
+    hypothesis: str = Field(default="", description="what you expect and why", examples=["A name draws more clicks"])
     enabled: bool = Field(default=True, description="`false`: nobody new is exposed", examples=["true"])
     seed: str = Field(
         default="",
@@ -293,9 +279,7 @@ class Experiment(Definition):
         description="the arms, control first",
         examples=["[{id: control, weight: 0.5}, ...]"],
     )
-    coverage: float = Field(
-        default=1.0, gt=0.0, le=1.0, description="share of users that take part", examples=["1.0"]
-    )
+    coverage: float = Field(default=1.0, gt=0.0, le=1.0, description="share of users that take part", examples=["1.0"])
     expose_on: ExposeOn = Field(
         description="`message`, or the event at which a user begins to count", examples=["message"]
     )

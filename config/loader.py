@@ -95,14 +95,10 @@ def _files(folder: Path, stems: tuple[str, ...] = ()) -> list[Path]:
 def _stray_files(config_dir: Path) -> Iterator[DefinitionError]:
     for path in _files(config_dir):
         if path.stem not in _SINGLE:
-            yield DefinitionError(
-                path, 1, "Kairos reads no file of this name here", suggestion(path.stem, _SINGLE)
-            )
+            yield DefinitionError(path, 1, "Kairos reads no file of this name here", suggestion(path.stem, _SINGLE))
     for name in _SINGLE:
         twice = _files(config_dir, (name,))[1:]
-        yield from (
-            DefinitionError(path, 1, f"there are two files for {name}", "one of them") for path in twice
-        )
+        yield from (DefinitionError(path, 1, f"there are two files for {name}", "one of them") for path in twice)
     for folder in sorted(path for path in config_dir.iterdir() if path.is_dir()):
         if folder.name not in (*_FOLDERS, "templates") and _files(folder):
             remedy = suggestion(folder.name, _FOLDERS)
@@ -167,22 +163,16 @@ def _references(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
     for one in loaded:
         match one.value:
             case Campaign(experiment=str(name)) if name not in experiments:
-                yield one.mistake(
-                    ("experiment",), f"there is no experiment {name!r}", suggestion(name, experiments)
-                )
+                yield one.mistake(("experiment",), f"there is no experiment {name!r}", suggestion(name, experiments))
             case Campaign(experiment=str(name)) if experiments[name].expose_on.event is not None:
                 message = f"the experiment {name!r} counts users at an event, not at a message"
                 yield one.mistake(("experiment",), message, f"expose_on: message, in the experiment {name!r}")
             case Churn(action=action) if action is not None and action.campaign not in campaigns:
                 message = f"there is no campaign {action.campaign!r}"
                 yield one.mistake(("action", "campaign"), message, suggestion(action.campaign, campaigns))
-            case Churn(action=action) if (
-                action is not None and campaigns[action.campaign].trigger.on != "alert"
-            ):
+            case Churn(action=action) if action is not None and campaigns[action.campaign].trigger.on != "alert":
                 message = f"the campaign {action.campaign!r} is not started by alerts"
-                yield one.mistake(
-                    ("action", "campaign"), message, f"trigger: {{on: alert}}, in {action.campaign!r}"
-                )
+                yield one.mistake(("action", "campaign"), message, f"trigger: {{on: alert}}, in {action.campaign!r}")
             case Experiment(metrics=metrics):
                 for index, metric in enumerate(metrics):
                     if metric.campaign is not None and metric.campaign not in campaigns:

@@ -68,9 +68,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"did you mean {meant}?" if meant else "one of " + ", ".join(names)
 
 
-def schema_mistakes(
-    error: ValidationError, model: type[BaseModel], source: Source
-) -> Iterator[DefinitionError]:
+def schema_mistakes(error: ValidationError, model: type[BaseModel], source: Source) -> Iterator[DefinitionError]:
     """Every mistake that pydantic found in a file."""
     details = error.errors(include_url=False)
     # A mistyped key is one mistake, though pydantic tells two: an unknown key and a missing one.
@@ -109,9 +107,7 @@ def _explain(detail: ErrorDetails, root: type[BaseModel]) -> tuple[str, str]:
         case "literal_error":
             choices = re.findall(r"'([^']*)'", str(context["expected"]))
             meant = closest(str(detail["input"]), choices)
-            return f"`{key}` cannot be {given}", f"{key}: {meant}" if meant else "one of " + ", ".join(
-                choices
-            )
+            return f"`{key}` cannot be {given}", f"{key}: {meant}" if meant else "one of " + ", ".join(choices)
         case "string_pattern_mismatch" if isinstance(detail["input"], str) and key != "currency":
             slug = re.sub(r"[^a-z0-9]+", "-", detail["input"].lower()).strip("-")
             return (

@@ -134,6 +134,4 @@ class Policy(Definition):
     session_gap_ms: DurationMs = Field(
         default=30 * 60_000, alias="session_gap", description="silence that ends a visit", examples=["30m"]
     )
-    offers: OfferPolicy = Field(
-        default=OfferPolicy(), description="how offers are decided", examples=["{size: 10}"]
-    )
+    offers: OfferPolicy = Field(default=OfferPolicy(), description="how offers are decided", examples=["{size: 10}"])

@@ -22,55 +22,53 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """Where the log is and how Kairos joins it."""
 
-    bootstrap: str = Field("127.0.0.1:9092", description="host:port of the Kafka brokers, comma separated")
-    replication: int = Field(1, ge=1, description="replicas of each topic that Kairos creates")
+    bootstrap: str = Field(default="127.0.0.1:9092", description="host:port of the Kafka brokers, comma separated")
+    replication: int = Field(default=1, ge=1, description="replicas of each topic that Kairos creates")
     session_timeout_ms: int = Field(
-        10_000, ge=1_000, description="a worker silent for this long loses its lanes"
+        default=10_000, ge=1_000, description="a worker silent for this long loses its lanes"
     )
-    request_timeout_ms: int = Field(30_000, ge=1_000, description="time limit of one request to the brokers")
+    request_timeout_ms: int = Field(default=30_000, ge=1_000, description="time limit of one request to the brokers")
 
 
 class RedisSettings(_Section):
     """Where the state is."""
 
-    url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss:// address")
-    timeout_ms: int = Field(10_000, ge=100, description="time limit of one round trip")
+    url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss:// address")
+    timeout_ms: int = Field(default=10_000, ge=100, description="time limit of one round trip")
 
 
 class SmtpSettings(_Section):
     """The mail server that the e-mail channel hands messages to."""
 
-    host: str = Field("127.0.0.1", description="mail server")
-    port: int = Field(1025, ge=1, le=65535, description="its port")
-    username: str | None = Field(None, description="user name, if the server wants one")
-    password: SecretStr | None = Field(None, description="password, if the server wants one")
-    starttls: bool = Field(False, description="upgrade the connection with STARTTLS")
-    timeout_ms: int = Field(10_000, ge=100, description="time limit of one hand-over")
-    connections: int = Field(4, ge=1, description="mails handed over at the same time")
-    sender: str = Field("Kairos <hello@kairos.test>", description="From header")
+    host: str = Field(default="127.0.0.1", description="mail server")
+    port: int = Field(default=1025, ge=1, le=65535, description="its port")
+    username: str | None = Field(default=None, description="user name, if the server wants one")
+    password: SecretStr | None = Field(default=None, description="password, if the server wants one")
+    starttls: bool = Field(default=False, description="upgrade the connection with STARTTLS")
+    timeout_ms: int = Field(default=10_000, ge=100, description="time limit of one hand-over")
+    connections: int = Field(default=4, ge=1, description="mails handed over at the same time")
+    sender: str = Field(default="Kairos <hello@kairos.test>", description="From header")
 
 
 class PushSettings(_Section):
     """Web Push (VAPID)."""
 
-    vapid_private_key: SecretStr | None = Field(None, description="VAPID key, base64url; none: push is off")
-    vapid_subject: str = Field("mailto:ops@kairos.test", description="VAPID sub claim")
+    vapid_private_key: SecretStr | None = Field(default=None, description="VAPID key, base64url; none: push is off")
+    vapid_subject: str = Field(default="mailto:ops@kairos.test", description="VAPID sub claim")
 
 
 class HttpSettings(_Section):
     """The page and the HTTP API."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8080, ge=1, le=65535, description="port to listen on")
-    public_url: str = Field("http://127.0.0.1:8080", description="address that links in messages point to")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8080, ge=1, le=65535, description="port to listen on")
+    public_url: str = Field(default="http://127.0.0.1:8080", description="address that links in messages point to")
 
 
 class Settings(BaseSettings):
     """Everything an operator can set. Frozen; unknown names are errors."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="KAIROS_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="KAIROS_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
@@ -79,44 +77,42 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
 
     lanes: int = Field(
-        4, ge=1, le=4096, description="partitions of every topic keyed by user; fixed at creation"
+        default=4, ge=1, le=4096, description="partitions of every topic keyed by user; fixed at creation"
     )
     config_dir: Path = Field(
-        PACKAGE_CONFIG_DIR, description="folder with campaigns/ offers/ experiments/ templates/"
+        default=PACKAGE_CONFIG_DIR, description="folder with campaigns/ offers/ experiments/ templates/"
     )
     secret_key: SecretStr = Field(
-        SecretStr("change-me"), description="signs links in messages (unsubscribe, clicks)"
+        default=SecretStr("change-me"), description="signs links in messages (unsubscribe, clicks)"
     )
 
     chunk_max: int = Field(
-        1000, ge=1, le=1300, description="records in one micro-batch (scripts stay below 3,900 keys)"
+        default=1000, ge=1, le=1300, description="records in one micro-batch (scripts stay below 3,900 keys)"
     )
     chunks_in_flight: int = Field(
-        4, ge=1, description="chunks of a partition fetched ahead of the committed one"
+        default=4, ge=1, description="chunks of a partition fetched ahead of the committed one"
     )
-    fetch_max_wait_ms: int = Field(10, ge=1, description="the broker waits this long for more records")
+    fetch_max_wait_ms: int = Field(default=10, ge=1, description="the broker waits this long for more records")
 
     ticker: bool = Field(
-        True, description="write a tick into every input partition each second (off in a replay)"
+        default=True, description="write a tick into every input partition each second (off in a replay)"
     )
     future_limit_ms: int = Field(
-        300_000, ge=0, description="events later than broker time plus this are refused"
+        default=300_000, ge=0, description="events later than broker time plus this are refused"
     )
-    watermark_delay_ms: int = Field(
-        0, ge=0, description="how far the watermark stays behind the newest event"
-    )
-    snapshot_poll_ms: int = Field(1_000, ge=50, description="how often decide looks for new models")
+    watermark_delay_ms: int = Field(default=0, ge=0, description="how far the watermark stays behind the newest event")
+    snapshot_poll_ms: int = Field(default=1_000, ge=50, description="how often decide looks for new models")
     snapshot_every_ms: int = Field(
-        2_000, ge=100, description="learn publishes a changed model at most this often"
+        default=2_000, ge=100, description="learn publishes a changed model at most this often"
     )
-    ledger_ttl_s: int = Field(30 * 86_400, ge=60, description="how long the send ledger remembers a message")
+    ledger_ttl_s: int = Field(default=30 * 86_400, ge=60, description="how long the send ledger remembers a message")
     watchdog_s: float = Field(
-        60.0, gt=0, description="a worker without progress while it lags ends after this long"
+        default=60.0, gt=0, description="a worker without progress while it lags ends after this long"
     )
     dead_letter_limit: int = Field(
-        1_000, ge=1, description="a worker stops after this many refused records in a row"
+        default=1_000, ge=1, description="a worker stops after this many refused records in a row"
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
 
 
 class UnknownSettingError(ValueError):

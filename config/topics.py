@@ -38,9 +38,7 @@ CHURN_ALERTS = Topic("churn-alerts", "users whose churn score crossed the thresh
 OFFERS = Topic("offers", "ranked next-best-offers with reason and propensity")
 MESSAGES = Topic("messages", "commands to send a message, and messages that were suppressed, with why")
 EXPOSURES = Topic("exposures", "first exposure of a user to a variant of an experiment")
-JOURNAL = Topic(
-    "journal", "one entry per committed batch: what was applied, in which order, with which versions"
-)
+JOURNAL = Topic("journal", "one entry per committed batch: what was applied, in which order, with which versions")
 DEAD_LETTERS = Topic("dead-letters", "records that were refused: where they lay, why, and the record itself")
 TRAINING = Topic("training", "labelled examples; partition 0 churn, partition 1 baskets", partitions=2)
 

@@ -136,9 +136,7 @@ def _zone(name: str) -> str:
     return name
 
 
-DurationMs = Annotated[
-    int, BeforeValidator(parse_duration), PlainSerializer(format_duration, when_used="json")
-]
+DurationMs = Annotated[int, BeforeValidator(parse_duration), PlainSerializer(format_duration, when_used="json")]
 ClockMinute = Annotated[int, BeforeValidator(parse_clock), PlainSerializer(format_clock, when_used="json")]
 StartMs = Annotated[int, BeforeValidator(parse_start), PlainSerializer(format_instant, when_used="json")]
 EndMs = Annotated[int, BeforeValidator(parse_end), PlainSerializer(format_instant, when_used="json")]

@@ -111,9 +111,7 @@ def _plain(node: Any, location: Location, source: Source) -> Any:
         values: dict[str, Any] = {}
         for key, value in node.items():
             here = (*location, str(key))
-            source.lines[here] = (
-                node.lc.key(key)[0] + 1 if key in (node.lc.data or {}) else source.line_of(location)
-            )
+            source.lines[here] = node.lc.key(key)[0] + 1 if key in (node.lc.data or {}) else source.line_of(location)
             values[str(key)] = _plain(value, here, source)
         return values
     if isinstance(node, CommentedSeq):

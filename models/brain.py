@@ -41,7 +41,7 @@ class Brain:
         self.churn = churn or LinearModel.rule()
         self.recs = recs or Recs()
         self.index = CampaignIndex(definitions)
-        texts = {rule.when for rule in (*definitions.campaigns, *definitions.offers) if rule.when}
+        texts = {c.when for c in definitions.campaigns if c.when} | {o.when for o in definitions.offers if o.when}
         self.conditions: dict[str, Condition] = {text: compile_condition(text) for text in sorted(texts)}
         self.decide_offers_on = frozenset(definitions.policy.offers.decide_on)
         self.feedback_names = FEEDBACK_NAMES

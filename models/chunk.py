@@ -63,7 +63,7 @@ def dead_letter(topic: str, partition: int, record: Record, reason: str, detail:
     )
 
 
-def read_chunk(
+def read_chunk(  # noqa: PLR0913 - all but the records by name
     records: Sequence[Record],
     *,
     topic: str,
@@ -85,11 +85,10 @@ def read_chunk(
     newest = broker = 0
     for record in records:
         broker_ms = record.broker_ms
-        if broker_ms > broker:
-            broker = broker_ms
+        broker = max(broker, broker_ms)
         try:
             found = decode(record, prefix + str(record.offset))
-            at = found if type(found) is int else found.at
+            at = found if isinstance(found, int) else found.at
             if at > broker_ms:
                 if at > broker_ms + future_limit_ms:
                     raise InvalidEventError("far_future", f"{at - broker_ms} ms ahead of the broker's clock")
@@ -97,9 +96,8 @@ def read_chunk(
         except InvalidEventError as error:
             batch.rejected.append(dead_letter(topic, lane, record, error.reason, error.detail))
             continue
-        if at > newest:
-            newest = at
-        if type(found) is int:
+        newest = max(newest, at)
+        if isinstance(found, int):
             batch.ticks += 1
         else:
             inputs.append(found)

@@ -11,11 +11,12 @@ from models.features.churn import as_matrix, raw_churn, reasons
 from models.learners.linear import LinearModel
 from models.outcome import Outcome, ScoreRow
 from models.profile.state import Profile, Sample
+from models.wire import Input
 
 DAY_S = 86_400
 
 
-def row_of(user: str, profile: Profile, at: int, cause: Cause, rules: Churn) -> ScoreRow:
+def row_of(user: str, profile: Profile, at: int, cause: Cause | Input, rules: Churn) -> ScoreRow:
     """Features of a user at `at` (ms). An alert is possible only while the user is not lost already."""
     x = raw_churn(
         profile.first_order * 1000,

@@ -40,7 +40,9 @@ class Turn:
     watermark_before: int
 
 
-def decide(profiles: dict[str, Profile | None], fired: list[str], batch: Batch, lane: LaneState, brain: Brain) -> Outcome:
+def decide(
+    profiles: dict[str, Profile | None], fired: list[str], batch: Batch, lane: LaneState, brain: Brain
+) -> Outcome:
     """Apply a batch.
 
     Parameters

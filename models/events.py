@@ -16,7 +16,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Reason = Literal[
-    "failed", "unreadable", "wrong_type", "unknown_type", "missing_user", "bad_timestamp", "far_future", "too_large", "misrouted"
+    "failed",
+    "unreadable",
+    "wrong_type",
+    "unknown_type",
+    "missing_user",
+    "bad_timestamp",
+    "far_future",
+    "too_large",
+    "misrouted",
 ]
 REASONS: dict[Reason, str] = {
     "failed": "the decision core raised an error on it",

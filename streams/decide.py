@@ -48,6 +48,7 @@ class DecideRole:
         self.meter = DecideMeter()
         self.lanes: dict[int, Lane] = {}
         self._started = False
+        self._crashing: asyncio.Future[None] | None = None
         self.outlet = KafkaOutlet(settings.kafka)
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
         self._brain = Brain(load_definitions(settings.config_dir, condition_fault))
@@ -70,13 +71,13 @@ class DecideRole:
         if settings.ticker:
             self.app.task(self._ticker)
 
-    def _configured(self, app: faust.App, **_: Any) -> None:
+    async def _configured(self, *_: Any, **__: Any) -> None:
         # Cycles are rare here and chunks allocate much: the collector's full passes cost a fifth of the CPU.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
 
-    async def _consume(self, stream: faust.StreamT[bytes]) -> None:
+    async def _consume(self, stream: Any) -> None:
         async for event in stream.noack().events():
             chunk: Chunk = event.value
             lane = self.lanes.get(chunk.partition)
@@ -96,7 +97,7 @@ class DecideRole:
             lane.start()
         log.info("lanes", open=sorted(self.lanes))
 
-    async def _revoked(self, tps: frozenset[TP]) -> None:
+    async def _revoked(self, _: frozenset[TP]) -> None:
         await self._close_lanes()
 
     async def _close_lanes(self) -> None:
@@ -124,7 +125,7 @@ class DecideRole:
 
     def _crash(self, error: BaseException | None) -> None:
         log.error("lane_crashed", error=repr(error))
-        asyncio.ensure_future(self.app.crash(error or RuntimeError("a lane ended")))
+        self._crashing = asyncio.ensure_future(self.app.crash(error or RuntimeError("a lane ended")))
 
     # -- shared things
 
@@ -191,12 +192,12 @@ class DecideRole:
                 self.meter.progress_at = time.monotonic()
             silent_s = time.monotonic() - self.meter.progress_at
             if silent_s > self.settings.watchdog_s:
-                await app.crash(RuntimeError(f"no progress for {silent_s:.0f} s while {sum(lag.values())} records wait"))
+                await app.crash(
+                    RuntimeError(f"no progress for {silent_s:.0f} s while {sum(lag.values())} records wait")
+                )
             if self.meter.dead_in_a_row > self.settings.dead_letter_limit:
                 await app.crash(
-                    RuntimeError(
-                        f"{self.meter.dead_in_a_row} records refused in a row: look at `kairos dead-letters`, then start again"
-                    )
+                    RuntimeError(f"{self.meter.dead_in_a_row} records refused in a row: see `kairos dead-letters`")
                 )
         await asyncio.to_thread(retire_worker, self._redis, "decide", self.worker)
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import faust
 import structlog
 
 from config.settings import Settings
@@ -43,7 +42,7 @@ class Waiting:
     """A chunk in the lane's hands, decoded when it comes to the front."""
 
     chunk: Chunk
-    event: faust.EventT
+    event: Any
     batch: Batch | None = None
 
 
@@ -78,7 +77,7 @@ class Lane:
         self._closing = False
         self.position: Position | None = None
 
-    def offer(self, chunk: Chunk, event: faust.EventT) -> None:
+    def offer(self, chunk: Chunk, event: Any) -> None:
         """Take a chunk; it is acknowledged after its transaction. The transport bounds how many come."""
         self._queues[INPUT_NAMES.index(chunk.topic)].append(Waiting(chunk, event))
         self._arrived.set()
@@ -122,7 +121,7 @@ class Lane:
                 self.position = None
                 self._clear()
                 delay = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1]
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
 
     async def _open(self) -> None:
         """Take the lane over: publish what was left, and make every other owner's next transaction fail."""
@@ -208,14 +207,14 @@ class Lane:
             await self._commit(batch, chunk)
         except KairosError:
             raise
-        except Exception as error:  # noqa: BLE001 - the guard: a fault of the core must name its record, not stop the lane
+        except Exception:
             log.exception("chunk_failed", lane=self.number, topic=chunk.topic, start=batch.start, end=batch.end)
-            await self._one_by_one(chunk, error)
+            await self._one_by_one(chunk)
         if queue and queue[0] is waiting:
             queue.popleft()
         waiting.event.ack()
 
-    async def _one_by_one(self, chunk: Chunk, error: Exception) -> None:
+    async def _one_by_one(self, chunk: Chunk) -> None:
         """Find the record that the core cannot apply: it alone goes to dead-letters."""
         assert self.position is not None
         index = INPUT_NAMES.index(chunk.topic)
@@ -228,7 +227,7 @@ class Lane:
                 await self._commit(batch, chunk)
             except KairosError:
                 raise
-            except Exception as fault:  # noqa: BLE001 - see above
+            except Exception as fault:
                 log.exception("record_failed", lane=self.number, topic=chunk.topic, offset=record.offset)
                 for event in batch.inputs:
                     letter = dead_letter(chunk.topic, self.number, event.record, "failed", repr(fault))

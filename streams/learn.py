@@ -199,4 +199,4 @@ def build_learn(settings: Settings, wall_ms: Callable[[], int]) -> faust.App:
 
 def build(settings: Settings) -> faust.App:
     """Make the app for ``python -m streams learn``."""
-    return build_learn(settings, lambda: int(time.time() * 1000))  # noqa: TID251 - the entry point's clock
+    return build_learn(settings, lambda: int(time.time() * 1000))

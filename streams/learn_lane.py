@@ -81,9 +81,7 @@ class LearnLane:
         if stored.data is not None:
             session.restore(stored.data)
             if session.offset != stored.offset:
-                raise IncompatibleSnapshotError(
-                    f"{self.model}: state at {session.offset}, offset {stored.offset}"
-                )
+                raise IncompatibleSnapshotError(f"{self.model}: state at {session.offset}, offset {stored.offset}")
         # Versions go on counting even where the checkpoint is gone and the snapshots are not.
         session.version = max(session.version, stored.latest_version)
         self.session, self._stored_offset = session, stored.offset
@@ -136,9 +134,7 @@ class LearnLane:
         # already.
         self._loaded = False
         offset = self.session.offset
-        if not self._store.commit(
-            self.model, self._stored_offset, offset, self.session.checkpoint(), envelope
-        ):
+        if not self._store.commit(self.model, self._stored_offset, offset, self.session.checkpoint(), envelope):
             raise FenceError(f"{self.model}: another learner has moved the checkpoint")
         self._stored_offset = offset
         # A changed model whose snapshot was not yet due stays dirty, so that it is published without a new

@@ -11,9 +11,7 @@ from config.definitions import Campaign, Policy
 Refusal = Literal["campaign_cap", "frequency_cap"]
 
 
-def allowed(
-    sends: Sequence[tuple[int, str, bool]], at_ms: int, campaign: Campaign, policy: Policy
-) -> Refusal | None:
+def allowed(sends: Sequence[tuple[int, str, bool]], at_ms: int, campaign: Campaign, policy: Policy) -> Refusal | None:
     """Say whether one more message may go out.
 
     Parameters

@@ -97,9 +97,7 @@ def condition_fault(text: str) -> ConditionFault | None:
     bound = set(_BOUND.findall(bare))
     for name in program.variables():
         if name not in NAMES and name not in bound:
-            return ConditionFault(
-                _line_of(bare, _ANY % re.escape(name)), f"`{name}` is unknown", _names(name)
-            )
+            return ConditionFault(_line_of(bare, _ANY % re.escape(name)), f"`{name}` is unknown", _names(name))
     if "user" not in bound:
         for name in re.findall(_FIELD % "user", bare):
             if name not in USER_FIELDS:

@@ -34,9 +34,7 @@ class CampaignIndex:
         )
         self._events = _by_event(_starts(enabled, "event"))
         self._timers = _by_event(_starts(enabled, "timer"))
-        self._cancelled = _by_event(
-            (name, one) for one in enabled for name in dict.fromkeys(one.trigger.unless)
-        )
+        self._cancelled = _by_event((name, one) for one in enabled for name in dict.fromkeys(one.trigger.unless))
         self.on_alert = tuple(campaign for campaign in enabled if campaign.trigger.on == "alert")
         caps = [*definitions.policy.frequency_caps, *(campaign.cap for campaign in enabled if campaign.cap)]
         self.longest_window_ms = max((cap.per_ms for cap in caps), default=0)

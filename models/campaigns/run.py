@@ -91,7 +91,7 @@ def on_timer(turn: Turn, user: str, profile: Profile, timer: Timer) -> None:
     _decide(turn, user, profile, campaign, cause, timer.due, None)
 
 
-def _decide(
+def _decide(  # noqa: PLR0913 - one place for every path
     turn: Turn,
     user: str,
     profile: Profile,

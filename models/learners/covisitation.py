@@ -198,8 +198,7 @@ class CoVisitation:
             self._pair_landmark_ms = at_ms
             self._seen = {item: weight * factor for item, weight in self._seen.items()}
             self._pairs = {
-                item: {other: weight * factor for other, weight in row.items()}
-                for item, row in self._pairs.items()
+                item: {other: weight * factor for other, weight in row.items()} for item, row in self._pairs.items()
             }
         if (at_ms - self._popular_landmark_ms) / POPULAR_HALF_LIFE_MS > MAX_EXPONENT:
             factor = 2.0 ** ((self._popular_landmark_ms - at_ms) / POPULAR_HALF_LIFE_MS)

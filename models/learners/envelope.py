@@ -72,9 +72,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
             envelope = msgspec.msgpack.decode(data, type=cls)
             if envelope.meta.get("encoding") == _ZLIB:
                 meta = {key: value for key, value in envelope.meta.items() if key != "encoding"}
-                envelope = msgspec.structs.replace(
-                    envelope, meta=meta, payload=zlib.decompress(envelope.payload)
-                )
+                envelope = msgspec.structs.replace(envelope, meta=meta, payload=zlib.decompress(envelope.payload))
         except (msgspec.DecodeError, zlib.error) as error:
             raise IncompatibleSnapshotError(f"not a snapshot: {error}") from error
         if name is not None and envelope.name != name:

@@ -61,9 +61,7 @@ class LinearModel:
 
     def __init__(self, payload: LinearPayload, version: int = 0) -> None:
         if tuple(payload.features) != churn.FEATURE_NAMES:
-            raise IncompatibleSnapshotError(
-                "the churn snapshot was made for other features than this code computes"
-            )
+            raise IncompatibleSnapshotError("the churn snapshot was made for other features than this code computes")
         self.payload = payload
         self.version = version
         self._a, b = payload.platt
@@ -105,9 +103,7 @@ class LinearModel:
             Another model, schema or feature list.
         """
         if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(
-                f"{envelope.name} schema {envelope.schema} is not churn schema {SCHEMA}"
-            )
+            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not churn schema {SCHEMA}")
         try:
             payload = msgspec.msgpack.decode(envelope.payload, type=LinearPayload)
         except msgspec.DecodeError as error:

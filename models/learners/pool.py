@@ -162,9 +162,7 @@ class Pool:
             self.count, self._evidence = state["count"], state["evidence"]
             self._losses = state["losses"].copy()
             self._past_ms = list(state["past_ms"])
-            self._past = [
-                Served(weights.copy(), biases.copy(), (a, b)) for weights, biases, (a, b) in state["past"]
-            ]
+            self._past = [Served(weights.copy(), biases.copy(), (a, b)) for weights, biases, (a, b) in state["past"]]
             self._spacing_ms = state["spacing_ms"]
         except KeyError as error:
             raise IncompatibleSnapshotError(f"state of {NAME} without {error}") from error

@@ -70,8 +70,9 @@ def rank_items(profile: Profile, recs: Recs, *, size: int, repeats: bool) -> lis
 
 
 def propensity(i: int, place: int, n: int, explore: float) -> float:
-    """Probability that the item ranked `i` (0 = best) of `n` stands at `place`, when one of the `n`, drawn uniformly,
-    is moved to the front with probability `explore`.
+    """Probability that the item ranked `i` (0 = best) of `n` stands at `place`.
+
+    With probability `explore` one of the `n`, drawn uniformly, is moved to the front.
 
     Examples
     --------
@@ -118,9 +119,8 @@ def rank_offers(
         name, price = recs.items.get(item, ("", None))
         chance = round(propensity(i, place, len(base), explore), 6)
         answer.append(RankedOffer(offer.id, item, name, score, reason, chance, price))
-    for offer in [o for o in open_offers if o.kind == "shipping"][:EXTRA_OFFERS]:
-        answer.append(RankedOffer(offer.id, None, offer.text, 0.0, offer.description or "eligible", 1.0))
-    return answer
+    extra = [offer for offer in open_offers if offer.kind == "shipping"][:EXTRA_OFFERS]
+    return answer + [RankedOffer(o.id, None, o.text, 0.0, o.description or "eligible", 1.0) for o in extra]
 
 
 def _fits(offer: Offer, item: str) -> bool:

@@ -192,7 +192,7 @@ def unsubscribed(profile: Profile, event: Input) -> None:
     profile.consent["push" if "Push" in event.name else "email"] = False
 
 
-def complained(profile: Profile, event: Input) -> None:
+def complained(profile: Profile, _: Input) -> None:
     """A hard bounce or a complaint: the address is not written to any more, not even transactionally."""
     profile.consent["suppressed"] = True
 

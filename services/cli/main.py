@@ -16,7 +16,7 @@ from services.jobs.evaluate.cli import evaluate_app
 
 app = typer.Typer(
     name="kairos",
-    help="Real-time marketing automation: profiles, churn alerts, next-best-offers, messages and experiments, per event.",
+    help="Marketing automation in real time: profiles, churn alerts, offers, messages and experiments, per event.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

@@ -46,13 +46,15 @@ def listing() -> None:
 
 
 def check(
-    config_dir: Annotated[Path, typer.Argument(help="Folder with campaigns/, offers/, experiments/.")] = PACKAGE_CONFIG_DIR,
+    config_dir: Annotated[
+        Path, typer.Argument(help="Folder with campaigns/, offers/, experiments/.")
+    ] = PACKAGE_CONFIG_DIR,
 ) -> None:
     """Check what marketers wrote: every mistake with file, line and what to write instead (exit code 2)."""
     found = load_definitions(config_dir, condition_fault)
     Console().print(
-        f"{len(found.campaigns)} campaigns, {len(found.offers)} offers, {len(found.experiments)} experiments: all well. "
-        f"Version {found.version()}",
+        f"{len(found.campaigns)} campaigns, {len(found.offers)} offers, {len(found.experiments)} experiments: all well."
+        f" Version {found.version()}",
         highlight=False,
     )
 

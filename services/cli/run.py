@@ -35,8 +35,10 @@ class Role(StrEnum):
     DELIVER = "deliver"
 
 
-def demo(  # noqa: PLR0913, PLR0917 - one parameter per option
-    once: Annotated[bool, typer.Option("--once", help="End after the summary; exit code 0 only if all is well.")] = False,
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the summary; exit code 0 only if all is well.")
+    ] = False,
     days: Annotated[int | None, typer.Option(min=1, help="Only the first days of the year.")] = None,
     lanes: Annotated[int, typer.Option(min=1, help="Partitions of every topic keyed by user.")] = 4,
     port: Port = None,
@@ -46,8 +48,8 @@ def demo(  # noqa: PLR0913, PLR0917 - one parameter per option
     redis: Redis = None,
 ) -> None:
     """Replay a real shop's year through everything, live on a page, and prove it right at the end."""
-    from services.demo.run import Options, run_demo  # noqa: PLC0415 - pyarrow and the data only here
-    from services.demo.summary import AuditVerdict  # noqa: PLC0415
+    from services.demo.run import Options, run_demo
+    from services.demo.summary import AuditVerdict
 
     def audited(env: Mapping[str, str]) -> AuditVerdict:
         report = run_audit(_settings_of(env))
@@ -102,7 +104,7 @@ def up(
 
 def worker(role: Annotated[Role, typer.Option(help="What this worker does.")]) -> None:
     """Run one worker of a role; start as many as you like, on as many machines. Settings: `KAIROS_*`."""
-    os.execv(sys.executable, [sys.executable, "-m", "streams", role.value])  # noqa: S606 - becomes the worker
+    os.execv(sys.executable, [sys.executable, "-m", "streams", role.value])
 
 
 def _settings_of(env: Mapping[str, str]) -> Settings:

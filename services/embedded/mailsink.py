@@ -132,9 +132,7 @@ def mailsink_process(port: int, data_dir: Path, log_path: Path) -> Process:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m services.embedded.mailsink", description="Keep mails in a file."
-    )
+    parser = argparse.ArgumentParser(prog="python -m services.embedded.mailsink", description="Keep mails in a file.")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--host", default=LOOPBACK)
     parser.add_argument("--dir", type=Path, required=True, help="folder for mails.jsonl and mails.mbox")

@@ -155,11 +155,7 @@ class Child:
             self.start(now_s)
 
     def _died(self, code: int, now_s: float) -> None:
-        why = (
-            f"was ended by signal {-code} ({_signal_name(-code)})"
-            if code < 0
-            else f"ended with exit code {code}"
-        )
+        why = f"was ended by signal {-code} ({_signal_name(-code)})" if code < 0 else f"ended with exit code {code}"
         lived_s = now_s - self._started_s
         self.process.note(f"{self.process.name} {why} after {lived_s:.1f} s")
         self._quick_deaths = self._quick_deaths + 1 if lived_s < self._policy.quick_s else 0

@@ -43,7 +43,7 @@ def tell(settings: Settings, user: str) -> Story:
     lane = lane_of(user, settings.lanes)
     client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
     with translated():
-        packed = client.get(keys.profile(lane, user))
+        packed: Any = client.get(keys.profile(lane, user))
     client.close()
     profile = None if packed is None else decode_profile(packed)
     story = Story(profile, {} if profile is None else facts_of(profile))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
 
 from services.state import keys
@@ -11,7 +13,8 @@ from services.state.redis_lane import translated
 def read_lane_counters(client: redis.Redis, lane: int) -> dict[str, dict[str, int]]:
     """Counters of one lane: "exp:id" or "camp:id" -> field -> value."""
     with translated():
-        names = sorted(name.decode() for name in client.smembers(keys.counter_names(lane)))
+        members: Any = client.smembers(keys.counter_names(lane))
+        names = sorted(name.decode() for name in members)
         pipe = client.pipeline(transaction=True)
         for name in names:
             pipe.hgetall(keys.counters(lane, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import redis
 
@@ -38,12 +39,13 @@ def dump_lane(client: redis.Redis, lane: int) -> LaneDump:
     """
     for _ in range(TRIES):
         with translated():
-            before = client.get(keys.fence(lane))
-            found = LaneDump(fence=before, state=client.get(keys.state(lane)))
+            before: Any = client.get(keys.fence(lane))
+            state: Any = client.get(keys.state(lane))
+            found = LaneDump(fence=before, state=state)
             found.profiles = _values(client, keys.profile(lane, ""))
             found.offers = _values(client, keys.offers(lane, ""))
             found.counters = read_lane_counters(client, lane)
-            timers = client.zrange(keys.timers(lane), 0, -1, withscores=True)
+            timers: Any = client.zrange(keys.timers(lane), 0, -1, withscores=True)
             found.timers = {user.decode(): int(due) for user, due in timers}
             found.outbox = RedisLaneStore(client, lane).pending()
             if client.get(keys.fence(lane)) == before:
@@ -52,11 +54,12 @@ def dump_lane(client: redis.Redis, lane: int) -> LaneDump:
 
 
 def _values(client: redis.Redis, prefix: str) -> dict[str, bytes]:
-    names = list(client.scan_iter(match=_literal(prefix) + "*", count=AT_ONCE))
+    names: list[Any] = list(client.scan_iter(match=_literal(prefix) + "*", count=AT_ONCE))
     found: dict[str, bytes] = {}
     for first in range(0, len(names), AT_ONCE):
         part = names[first : first + AT_ONCE]
-        for name, value in zip(part, client.mget(part), strict=True):
+        values: Any = client.mget(part)
+        for name, value in zip(part, values, strict=True):
             if value is not None:
                 found[name.decode()[len(prefix) :]] = value
     return found

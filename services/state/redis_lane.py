@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -16,6 +17,8 @@ from redis.retry import Retry
 from models.errors import FenceError, TransientError
 from services.state import keys
 from services.state.store import Change, Loaded
+
+Client = redis.Redis  # the type, for those who may not import redis
 
 
 def connect(url: str, timeout_ms: int = 10_000) -> redis.Redis:
@@ -61,7 +64,7 @@ class RedisLaneStore:
         self._outbox_key = keys.outbox_index(lane)
         self._names_key = keys.counter_names(lane)
         self._profile_prefix = keys.profile(lane, "")
-        self._pipe: redis.client.Pipeline | None = None
+        self._pipe: Any = None
         self._known_counters: set[str] = set()
 
     def load(self, due_until: int | None, limit: int, users: Callable[[list[str]], list[str]]) -> Loaded:
@@ -69,7 +72,8 @@ class RedisLaneStore:
         with translated():
             if self._pipe is not None:
                 self._pipe.reset()
-            pipe = self._pipe = self._client.pipeline()
+            pipe: Any = self._client.pipeline()
+            self._pipe = pipe
             pipe.watch(self._fence_key)
             due: list[str] = []
             if due_until is not None:
@@ -82,7 +86,7 @@ class RedisLaneStore:
 
     def commit(self, change: Change) -> int | None:
         """Queue everything and EXEC; the WATCH makes it conditional on the fence read in `load`."""
-        pipe = self._pipe
+        pipe: Any = self._pipe
         if pipe is None:
             raise FenceError("commit without load")
         lane = self._lane
@@ -124,10 +128,11 @@ class RedisLaneStore:
     def pending(self) -> list[tuple[int, bytes]]:
         """Outbox entries not yet deleted, in order."""
         with translated():
-            seqs = [int(seq) for seq in self._client.zrange(self._outbox_key, 0, -1)]
+            found: Any = self._client.zrange(self._outbox_key, 0, -1)
+            seqs = [int(seq) for seq in found]
             if not seqs:
                 return []
-            packed = self._client.mget([keys.outbox(self._lane, seq) for seq in seqs])
+            packed: Any = self._client.mget([keys.outbox(self._lane, seq) for seq in seqs])
             return [(seq, entry) for seq, entry in zip(seqs, packed, strict=True) if entry is not None]
 
     def close(self) -> None:

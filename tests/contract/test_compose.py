@@ -49,9 +49,7 @@ def test_docker_itself_accepts_it() -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
         pytest.skip("no docker compose here; the schema above is the check that always runs")
-    done = subprocess.run(
-        [docker, "compose", "-f", str(COMPOSE_FILE), "config", "-q"], capture_output=True, text=True
-    )
+    done = subprocess.run([docker, "compose", "-f", str(COMPOSE_FILE), "config", "-q"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -212,9 +210,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
         for source in line.split()[1:-1]
     ]
     allowed = [
-        line.removeprefix("!")
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if line.startswith("!")
+        line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
     ]
     assert sorted(copied) == sorted(allowed)
     assert all((ROOT / source).exists() for source in copied)

@@ -254,9 +254,7 @@ def test_a_killed_stack_leaves_no_process_and_no_lock(tmp_path: Path) -> None:
             print(*stack.supervisor.pids().values(), flush=True)
             time.sleep(60)
     """
-    parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
-    )
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
     with parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]

@@ -36,9 +36,7 @@ def headers(number: int) -> list[tuple[str, bytes]]:
 def churn_value(number: int) -> bytes:
     x = [number % 90, 1 + number % 7, 100 + number, number % 90 + 30, 150]
     at = number * 60_000
-    example = ChurnExample(
-        id=str(number), user="u", at=at, due=at, known_at=at, label=int(number % 90 > 50), x=x
-    )
+    example = ChurnExample(id=str(number), user="u", at=at, due=at, known_at=at, label=int(number % 90 > 50), x=x)
     return msgspec.json.encode(example)
 
 

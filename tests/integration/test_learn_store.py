@@ -231,9 +231,7 @@ def test_versions_count_up_and_old_ones_stay(client: redis.Redis) -> None:
     assert lane.load() is None
     lane.apply(chunk(0, 20))
     lane.commit()
-    assert reader.latest(["churn"]) == {"churn": 4}, (
-        "a lost checkpoint must not rewrite versions that decisions name"
-    )
+    assert reader.latest(["churn"]) == {"churn": 4}, "a lost checkpoint must not rewrite versions that decisions name"
 
 
 def test_pace_of_checkpoints_and_snapshots(client: redis.Redis) -> None:
@@ -248,9 +246,7 @@ def test_pace_of_checkpoints_and_snapshots(client: redis.Redis) -> None:
         lane.apply(chunk(place * 20, place * 20 + 20))
         if lane.commit_due():
             lane.commit()
-        versions.append(
-            (client.hget(keys.learn_checkpoint("churn"), "offset"), reader.latest(["churn"])["churn"])
-        )
+        versions.append((client.hget(keys.learn_checkpoint("churn"), "offset"), reader.latest(["churn"])["churn"]))
     assert versions == [(b"20", 1), (b"20", 1), (b"60", 1), (b"60", 1)]
     now[0] = 12.6
     assert lane.commit_due()
@@ -286,9 +282,7 @@ def test_first_chunk_of_a_log_whose_start_is_gone(client: redis.Redis) -> None:
         lane.apply(chunk(80, 100))
 
 
-def test_crash_in_the_middle_of_a_chunk_is_not_committed(
-    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_crash_in_the_middle_of_a_chunk_is_not_committed(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     lane = lane_of(client)
     lane.load()
     learn, calls = lane.session.model.learn, []

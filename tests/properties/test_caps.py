@@ -72,9 +72,7 @@ def test_no_window_ever_holds_more_than_its_cap(
     most=st.integers(1, 3),
     per=st.integers(1, 12),
 )
-def test_nothing_is_refused_that_would_have_kept_to_the_cap(
-    sends: list[int], at: int, most: int, per: int
-) -> None:
+def test_nothing_is_refused_that_would_have_kept_to_the_cap(sends: list[int], at: int, most: int, per: int) -> None:
     before: list[int] = []
     for when in sends:
         if most_in_a_window([*before, when], per) <= most:

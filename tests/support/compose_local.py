@@ -124,13 +124,9 @@ class ComposeLocal:
     ...     wait_until(lambda: compose.healthy("decide"), "decide", 60)
     """
 
-    def __init__(
-        self, addresses: Addresses, log_dir: Path, variables: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, addresses: Addresses, log_dir: Path, variables: Mapping[str, str] | None = None) -> None:
         services = load_compose(variables=variables)["services"]
-        self._services: dict[str, Any] = {
-            name: service for name, service in services.items() if "build" in service
-        }
+        self._services: dict[str, Any] = {name: service for name, service in services.items() if "build" in service}
         self._addresses = addresses
         self._log_dir = log_dir
         self.supervisor = Supervisor()
@@ -189,9 +185,7 @@ class ComposeLocal:
 
     def _execute(self, argv: tuple[str, ...], name: str, timeout_s: float, *, check: bool) -> int:
         environment = {**os.environ, **self._environment(name)}
-        done = subprocess.run(
-            argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s
-        )
+        done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
         if check and done.returncode:
             raise RuntimeError(f"{name} ended with exit code {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.returncode

@@ -19,9 +19,13 @@ def compare(lane: int, held: LaneDump, made: MemoryLaneStore) -> list[str]:
     inputs = len(INPUT_NAMES)
     found: list[str] = []
     if decode_fence(held.fence, inputs) != decode_fence(made.fence, inputs):
-        found.append(f"lane {lane}: position {decode_fence(held.fence, inputs)}, by the log {decode_fence(made.fence, inputs)}")
+        found.append(
+            f"lane {lane}: position {decode_fence(held.fence, inputs)}, by the log {decode_fence(made.fence, inputs)}"
+        )
     if decode_state(held.state, inputs) != decode_state(made.state, inputs):
-        found.append(f"lane {lane}: counts {decode_state(held.state, inputs)}, by the log {decode_state(made.state, inputs)}")
+        found.append(
+            f"lane {lane}: counts {decode_state(held.state, inputs)}, by the log {decode_state(made.state, inputs)}"
+        )
     for user in sorted(held.profiles.keys() | made.profiles.keys()):
         mine, theirs = held.profiles.get(user), made.profiles.get(user)
         if mine != theirs:

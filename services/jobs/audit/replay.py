@@ -74,9 +74,7 @@ class Inputs:
                 self._ahead[topic] = record
                 break
             if record.offset >= start:
-                found.append(
-                    Record(record.offset, record.timestamp_ms, record.key, record.value, list(record.headers))
-                )
+                found.append(Record(record.offset, record.timestamp_ms, record.key, record.value, list(record.headers)))
         if not found:
             raise LostHistoryError(f"{topic}: records {start} to {end} are not in the log any more")
         return found

@@ -28,7 +28,7 @@ class LaneAudit:
 
     @property
     def balances(self) -> bool:
-        """received = applied + duplicate + rejected + forwarded."""
+        """Received = applied + duplicate + rejected + forwarded."""
         return self.state.balances()
 
 
@@ -67,11 +67,11 @@ class AuditReport:
         """Verdict in words."""
         received = self.total("received")
         parts = " + ".join(f"{self.total(name):,} {name}" for name in ("applied", "duplicate", "rejected", "forwarded"))
+        profiles, batches = sum(lane.profiles for lane in self.lanes), sum(lane.batches for lane in self.lanes)
         flight = sum(lane.in_flight for lane in self.lanes)
         found = [
             f"{received:,} received = {parts}; {flight:,} in flight",
-            f"{sum(lane.profiles for lane in self.lanes):,} profiles recomputed from the log in "
-            f"{sum(lane.batches for lane in self.lanes):,} batches; {len(self.differences):,} differences",
+            f"{profiles:,} profiles recomputed from the log, {batches:,} batches; {len(self.differences):,} different",
             f"{self.commands:,} messages decided, {self.ledger:,} in the send ledger, {self.waiting:,} not handled yet",
         ]
         found += self.notes

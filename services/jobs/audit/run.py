@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-import redis
-
 from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
@@ -20,17 +18,19 @@ from services.jobs.audit.report import AuditReport, LaneAudit
 from services.state.lane_dump import LaneDump, dump_lane
 from services.state.ledger_index import ledger_states
 from services.state.policies import read_policy
-from services.state.redis_lane import connect
+from services.state.redis_lane import Client, connect
 from services.state.snapshots import SnapshotReader
 from services.state.step import decode_entry
 
-NO_PROGRESS: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
+
+def _unseen(*_: int) -> None:
+    """Progress that nobody watches."""
 
 
 class Brains:
     """Brains by the versions that the journal names; compiled once each."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._redis = client
         self._reader = SnapshotReader(self._redis)
         self._policies: dict[str, Brain] = {}
@@ -59,7 +59,7 @@ class Brains:
         return brain
 
 
-def run_audit(settings: Settings, progress: Callable[[int, int], None] = NO_PROGRESS) -> AuditReport:
+def run_audit(settings: Settings, progress: Callable[[int, int], None] = _unseen) -> AuditReport:
     """Recompute every lane from the topics and compare it with Redis.
 
     Parameters
@@ -126,7 +126,7 @@ def _lane(
     return LaneAudit(lane, state, done.batches, len(done.store.profiles), 0, differences), done.commands
 
 
-def _ledger(client: redis.Redis, commands: set[str], report: AuditReport) -> None:
+def _ledger(client: Client, commands: set[str], report: AuditReport) -> None:
     """Every message decided is in the send ledger or still waits; nothing is there that nobody decided."""
     states = ledger_states(client)
     report.commands = len(commands)

@@ -29,22 +29,14 @@ def tasks() -> None:
 def churn(  # noqa: PLR0913, PLR0917 - one parameter per option
     data: Annotated[Path, typer.Option(help="CSV, Parquet or JSON lines with customer_id, date, value.")],
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")] = None,
-    columns: Annotated[
-        str, typer.Option(help="Column mapping, e.g. customer_id=client,value=quantity*price.")
-    ] = "",
-    where: Annotated[
-        list[str] | None, typer.Option(help="Keep rows that satisfy this, e.g. 'quantity>0'.")
-    ] = None,
+    columns: Annotated[str, typer.Option(help="Column mapping, e.g. customer_id=client,value=quantity*price.")] = "",
+    where: Annotated[list[str] | None, typer.Option(help="Keep rows that satisfy this, e.g. 'quantity>0'.")] = None,
     horizon_days: Annotated[int, typer.Option(help="Churned: no purchase within this many days.")] = 90,
     snapshot_days: Annotated[int, typer.Option(help="Days between two snapshots.")] = 14,
     first_snapshot_day: Annotated[int, typer.Option(help="Day of the first snapshot.")] = 90,
-    eligible_days: Annotated[
-        int, typer.Option(help="Scored: bought within so many days before; 0 = all.")
-    ] = 180,
+    eligible_days: Annotated[int, typer.Option(help="Scored: bought within so many days before; 0 = all.")] = 180,
     score_from_day: Annotated[int, typer.Option(help="Snapshots before this day only teach.")] = 200,
-    end_date: Annotated[
-        str | None, typer.Option(help="Last observed date; default: the last in the file.")
-    ] = None,
+    end_date: Annotated[str | None, typer.Option(help="Last observed date; default: the last in the file.")] = None,
 ) -> None:
     """Churn: who will not buy again within the horizon? Labels are used only once they are due."""
     console = Console()
@@ -62,9 +54,7 @@ def churn(  # noqa: PLR0913, PLR0917 - one parameter per option
         with bar:
             purchases = read_purchases(data, columns, where or [])
             task = bar.add_task("churn", total=int(purchases.days[-1] - purchases.days[0]))
-            result = evaluate_churn(
-                purchases, protocol, lambda day, last: bar.update(task, completed=day, total=last)
-            )
+            result = evaluate_churn(purchases, protocol, lambda day, last: bar.update(task, completed=day, total=last))
     except ConfigurationError as error:
         Console(stderr=True).print(f"[red]{error}[/red]", markup=True, highlight=False)
         raise typer.Exit(2) from error
@@ -87,8 +77,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
     console.print(table)
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in result["rows_skipped"].items())
     console.print(
-        f"{result['rows']:,} rows, {result['customers']:,} customers"
-        + (f"; left out: {skipped}" if skipped else "")
+        f"{result['rows']:,} rows, {result['customers']:,} customers" + (f"; left out: {skipped}" if skipped else "")
     )
     if result["first_learned_day"] is None:
         console.print("No label matured before the last score: every score is the rule, not learned yet.")

@@ -63,18 +63,14 @@ def read_table(path: Path) -> pa.Table:
         if name.endswith((".parquet", ".pq")):
             return parquet.read_table(path)
         if name.endswith((".csv", ".tsv", ".txt")):
-            parse = csv.ParseOptions(
-                delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True
-            )
+            parse = csv.ParseOptions(delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True)
             return csv.read_csv(path, parse_options=parse)
         if name.endswith((".jsonl", ".ndjson", ".json")):
             with pa.input_stream(str(path)) as stream:
                 return json.read_json(stream)
     except (OSError, pa.ArrowInvalid) as error:
         raise ConfigurationError(f"cannot read it: {error}", where=str(path)) from error
-    raise ConfigurationError(
-        "unknown format", where=str(path), remedy="a .csv, .parquet or .jsonl file, plain or .gz"
-    )
+    raise ConfigurationError("unknown format", where=str(path), remedy="a .csv, .parquet or .jsonl file, plain or .gz")
 
 
 def parse_columns(text: str, wanted: Sequence[str]) -> dict[str, str]:
@@ -89,9 +85,7 @@ def parse_columns(text: str, wanted: Sequence[str]) -> dict[str, str]:
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, equals, column = part.partition("=")
         if not equals or name.strip() not in mapping:
-            raise ConfigurationError(
-                f"--columns {part!r}", remedy=f"name=column with name in {', '.join(wanted)}"
-            )
+            raise ConfigurationError(f"--columns {part!r}", remedy=f"name=column with name in {', '.join(wanted)}")
         mapping[name.strip()] = column.strip()
     return mapping
 
@@ -179,9 +173,7 @@ def _ids(values: pa.ChunkedArray) -> list[str | None]:
     if pa.types.is_floating(values.type):
         # 13085.0 is an integer id that once shared its column with missing values.
         known = [None if value is None or math.isnan(value) else value for value in values.to_pylist()]
-        return [
-            None if value is None else f"{value:.0f}" if value.is_integer() else str(value) for value in known
-        ]
+        return [None if value is None else f"{value:.0f}" if value.is_integer() else str(value) for value in known]
     return [None if value is None or not str(value).strip() else str(value) for value in values.to_pylist()]
 
 

@@ -49,9 +49,7 @@ def test_every_key_has_its_row_with_what_it_means(heading: str) -> None:
         assert (heading, key) in ROWS, f"docs/campaigns.md lacks {key} under 'Keys: {heading}'"
         _, default, meaning = ROWS[heading, key]
         assert field.description == meaning, f"{heading}.{key}"
-        assert (default == "**required**") == (
-            field.default is PydanticUndefined and field.default_factory is None
-        )
+        assert (default == "**required**") == (field.default is PydanticUndefined and field.default_factory is None)
         assert field.examples, f"{heading}.{key} has no example, which the error messages show"
 
 

@@ -146,9 +146,7 @@ MISTAKES = {
     ),
     "no list": (
         "campaigns/a.yaml",
-        CAMPAIGN.replace(
-            "{on: event, event: Order Completed}", "{on: timer, event: X, after: 1h, unless: Y}"
-        ),
+        CAMPAIGN.replace("{on: event, event: Order Completed}", "{on: timer, event: X, after: 1h, unless: Y}"),
         2,
         "`unless` needs a list",
         "unless: [Y]",
@@ -254,9 +252,7 @@ MISTAKES = {
     ),
     "one variant": (
         "experiments/a.yaml",
-        EXPERIMENT.replace(
-            "  - {id: a, weight: 0.5}\n  - {id: b, weight: 0.5}\n", "  - {id: a, weight: 1.0}\n"
-        ),
+        EXPERIMENT.replace("  - {id: a, weight: 0.5}\n  - {id: b, weight: 0.5}\n", "  - {id: a, weight: 1.0}\n"),
         2,
         "`variants` is",
         "variants: [",

@@ -55,12 +55,8 @@ def test_ports_are_known_after_the_start_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_variable_of_a_role_is_a_setting(
-    tmp_path: Path, role: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stack = EmbeddedStack(
-        tmp_path, lanes=3, ticker=False, config_dir=tmp_path, settings={"KAIROS_LOG_LEVEL": "DEBUG"}
-    )
+def test_every_variable_of_a_role_is_a_setting(tmp_path: Path, role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = EmbeddedStack(tmp_path, lanes=3, ticker=False, config_dir=tmp_path, settings={"KAIROS_LOG_LEVEL": "DEBUG"})
     stack._env = stack._make_env(1001, 1002, 1003, 1004)
     for name, value in stack.role(role).env.items():
         monkeypatch.setenv(name, str(value))

@@ -81,9 +81,7 @@ def test_five_quick_deaths_are_a_failure_that_shows_the_log(
     assert supervisor.pids() == {}
 
 
-def test_start_waits_until_ready(
-    supervisor: Supervisor, python: Callable[..., Process], tmp_path: Path
-) -> None:
+def test_start_waits_until_ready(supervisor: Supervisor, python: Callable[..., Process], tmp_path: Path) -> None:
     flag = tmp_path / "ready"
     code = f"import time, pathlib; time.sleep(0.3); pathlib.Path({str(flag)!r}).touch(); time.sleep(60)"
     supervisor.start(python("slow", code, ready=flag.exists))
@@ -97,16 +95,12 @@ def test_not_ready_in_time_is_an_error(supervisor: Supervisor, python: Callable[
 
 def test_a_program_that_does_not_exist(supervisor: Supervisor, tmp_path: Path) -> None:
     with pytest.raises(ProcessFailedError, match="no-such-program"):
-        supervisor.start(
-            Process("x", ("no-such-program",), tmp_path / "x.log", restart=False, ready=lambda: False)
-        )
+        supervisor.start(Process("x", ("no-such-program",), tmp_path / "x.log", restart=False, ready=lambda: False))
 
 
 def test_a_missing_working_directory(supervisor: Supervisor, tmp_path: Path) -> None:
     with pytest.raises(ProcessFailedError, match="could not be started"):
-        supervisor.start(
-            Process("x", ("true",), tmp_path / "x.log", cwd=tmp_path / "nowhere", ready=lambda: False)
-        )
+        supervisor.start(Process("x", ("true",), tmp_path / "x.log", cwd=tmp_path / "nowhere", ready=lambda: False))
 
 
 def test_two_processes_cannot_share_a_name(supervisor: Supervisor, python: Callable[..., Process]) -> None:
@@ -115,9 +109,7 @@ def test_two_processes_cannot_share_a_name(supervisor: Supervisor, python: Calla
         supervisor.start(python("a", SLEEP))
 
 
-def test_waves_end_in_reverse_order(
-    supervisor: Supervisor, python: Callable[..., Process], tmp_path: Path
-) -> None:
+def test_waves_end_in_reverse_order(supervisor: Supervisor, python: Callable[..., Process], tmp_path: Path) -> None:
     story = tmp_path / "story"
     code = f"""
         import signal, sys, time
@@ -145,9 +137,7 @@ def test_what_ignores_sigterm_is_killed_with_its_children(
         pathlib.Path({str(pid_file)!r}).write_text(str(child.pid) + "\\n")
         time.sleep(60)
     """
-    supervisor.start(
-        python("stubborn", code, ready=lambda: pid_file.exists() and pid_file.read_text().endswith("\n"))
-    )
+    supervisor.start(python("stubborn", code, ready=lambda: pid_file.exists() and pid_file.read_text().endswith("\n")))
     began = time.monotonic()
     supervisor.stop()
     assert 0.9 < time.monotonic() - began < 6
@@ -196,9 +186,7 @@ def test_no_orphans_when_the_supervising_process_dies(tmp_path: Path, death: sig
         print(supervisor.pids()["child"], flush=True)
         time.sleep(60)
     """
-    parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
-    )
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
     with parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())

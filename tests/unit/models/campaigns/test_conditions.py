@@ -93,9 +93,7 @@ def test_a_condition_sees_only_what_it_names() -> None:
     assert condition.user_fields == frozenset({"orders", "categories"})
     assert compile_condition("user.orders == 1 && size(user) > 2").user_fields is None
     assert compile_condition("'user' == event").names == {"event"}
-    assert compile_condition("properties.user.orders == 1 && user.orders == 1").user_fields == frozenset(
-        {"orders"}
-    )
+    assert compile_condition("properties.user.orders == 1 && user.orders == 1").user_fields == frozenset({"orders"})
 
 
 @pytest.mark.parametrize(

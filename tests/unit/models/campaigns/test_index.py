@@ -7,9 +7,7 @@ from models.campaigns.index import CampaignIndex
 
 
 def campaign(name: str, trigger: dict[str, Any], **more: Any) -> Campaign:
-    return Campaign.model_validate(
-        {"id": name, "trigger": trigger, "channel": "log", "template": "t", **more}
-    )
+    return Campaign.model_validate({"id": name, "trigger": trigger, "channel": "log", "template": "t", **more})
 
 
 def timer(event: str, *unless: str) -> dict[str, Any]:
@@ -19,12 +17,8 @@ def timer(event: str, *unless: str) -> dict[str, Any]:
 CAMPAIGNS = (
     campaign("a-thanks", {"on": "event", "event": "Order Completed"}),
     campaign("b-first", {"on": "event", "event": "Order Completed"}, priority=5),
-    campaign(
-        "c-off", {"on": "event", "event": "Order Completed"}, enabled=False, cap={"max": 1, "per": "90d"}
-    ),
-    campaign(
-        "d-cart", timer("Product Added", "Order Completed", "Product Removed"), cap={"max": 1, "per": "7d"}
-    ),
+    campaign("c-off", {"on": "event", "event": "Order Completed"}, enabled=False, cap={"max": 1, "per": "90d"}),
+    campaign("d-cart", timer("Product Added", "Order Completed", "Product Removed"), cap={"max": 1, "per": "7d"}),
     campaign("e-again", timer("Order Completed", "Order Completed")),
     campaign("f-back", {"on": "alert"}),
 )

@@ -31,9 +31,7 @@ def test_fold_equals_recomputation(days: list[int], silence: int) -> None:
     assert all(type(value) is int for value in raw)
 
 
-@given(
-    st.integers(0, 400), st.integers(1, 50), st.integers(0, 10**9), st.integers(0, 700), st.integers(0, 9000)
-)
+@given(st.integers(0, 400), st.integers(1, 50), st.integers(0, 10**9), st.integers(0, 700), st.integers(0, 9000))
 def test_expand_against_plain_formulas(recency: int, days: int, money: int, more: int, recent: int) -> None:
     tenure = recency + more
     row = dict(
@@ -63,9 +61,7 @@ def test_expand_is_finite_for_any_integers(rows: list[list[int]]) -> None:
     expanded = churn.expand(churn.as_matrix(rows))
     assert expanded.shape == (len(rows), len(churn.FEATURE_NAMES))
     assert np.isfinite(expanded).all()
-    assert (
-        (churn.rule_score(churn.as_matrix(rows)) >= 0) & (churn.rule_score(churn.as_matrix(rows)) <= 1)
-    ).all()
+    assert ((churn.rule_score(churn.as_matrix(rows)) >= 0) & (churn.rule_score(churn.as_matrix(rows)) <= 1)).all()
 
 
 def test_same_day_orders_change_money_only() -> None:

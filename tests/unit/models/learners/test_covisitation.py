@@ -116,9 +116,7 @@ def test_neighbours_and_items_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_cost_of_a_huge_basket_is_capped() -> None:
     model = CoVisitation()
-    model.learn_basket(
-        [line(f"i{index}") for index in range(5000)], [f"i{index}" for index in range(5000)], 0
-    )
+    model.learn_basket([line(f"i{index}") for index in range(5000)], [f"i{index}" for index in range(5000)], 0)
     assert len(model.items) == 5000, "the catalogue learns every name"
     assert len(model._seen) == covisitation.MAX_BASKET
 

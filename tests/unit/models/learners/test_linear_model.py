@@ -67,9 +67,7 @@ def test_rule_is_served_until_enough_labels_of_both_kinds() -> None:
 
 
 def test_envelope_round_trip_scores_alike() -> None:
-    envelope = Envelope(
-        name="churn", schema=1, library="x", version=7, created_ms=1, meta={}, payload=MODEL.payload()
-    )
+    envelope = Envelope(name="churn", schema=1, library="x", version=7, created_ms=1, meta={}, payload=MODEL.payload())
     loaded = LinearModel.from_envelope(Envelope.from_bytes(envelope.to_bytes(), name="churn", schema=1))
     raw = churn.as_matrix([[3, 4, 5000, 60, 300], [99, 1, 100, 99, 100]])
     assert loaded.version == 7
@@ -81,9 +79,7 @@ def test_other_features_models_and_schemas_are_refused() -> None:
     payload = msgspec.structs.replace(MODEL.linear_model().payload, features=["x"])
     with pytest.raises(IncompatibleSnapshotError, match="features"):
         LinearModel(payload)
-    good = Envelope(
-        name="churn", schema=1, library="", version=1, created_ms=0, meta={}, payload=MODEL.payload()
-    )
+    good = Envelope(name="churn", schema=1, library="", version=1, created_ms=0, meta={}, payload=MODEL.payload())
     for wrong in ({"schema": 2}, {"name": "recs"}, {"payload": b"\x00"}):
         with pytest.raises(IncompatibleSnapshotError):
             LinearModel.from_envelope(msgspec.structs.replace(good, **wrong))

@@ -174,6 +174,5 @@ def test_headers_that_cannot_be_read_are_no_position() -> None:
     assert position_of([]) is None
     assert position_of([("kairos-lane", b"1"), ("kairos-epoch", b"x")]) is None
     assert (
-        position_of([("kairos-lane", b"1"), ("kairos-epoch", b"0"), ("kairos-seq", b"q"), ("kairos-n", b"1")])
-        is None
+        position_of([("kairos-lane", b"1"), ("kairos-epoch", b"0"), ("kairos-seq", b"q"), ("kairos-n", b"1")]) is None
     )

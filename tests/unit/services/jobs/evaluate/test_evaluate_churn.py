@@ -19,9 +19,7 @@ from services.jobs.evaluate.churn import ChurnProtocol, evaluate_churn
 from services.jobs.evaluate.metrics import calibration_error, classification_metrics
 from services.jobs.evaluate.tables import Purchases, day_number, read_purchases
 
-PROTOCOL = ChurnProtocol(
-    horizon_days=20, snapshot_days=7, first_snapshot_day=20, eligible_days=40, score_from_day=60
-)
+PROTOCOL = ChurnProtocol(horizon_days=20, snapshot_days=7, first_snapshot_day=20, eligible_days=40, score_from_day=60)
 FIRST_DAY = 14_000
 
 
@@ -47,9 +45,7 @@ def purchases_of(rows: list[tuple[str, int, float]]) -> Purchases:
     )
 
 
-def plain_reading(
-    rows: list[tuple[str, int, float]], protocol: ChurnProtocol, last: int
-) -> list[tuple[str, int, int]]:
+def plain_reading(rows: list[tuple[str, int, float]], protocol: ChurnProtocol, last: int) -> list[tuple[str, int, int]]:
     """Scored (customer, snapshot, label), straight from the words of the protocol."""
     scored = []
     for snapshot in range(protocol.first_snapshot_day, last + 1, protocol.snapshot_days):
@@ -59,11 +55,7 @@ def plain_reading(
             past = [day for name, day, _ in rows if name == customer and day < snapshot]
             if not past or (protocol.eligible_days and snapshot - max(past) > protocol.eligible_days):
                 continue
-            later = [
-                d
-                for name, d, _ in rows
-                if name == customer and snapshot <= d < snapshot + protocol.horizon_days
-            ]
+            later = [d for name, d, _ in rows if name == customer and snapshot <= d < snapshot + protocol.horizon_days]
             scored.append((customer, snapshot, int(not later)))
     return scored
 
@@ -86,9 +78,7 @@ def test_document_has_the_promised_shape() -> None:
     assert {"task", "protocol", "rows", "scored_rows", "metrics", "baselines", "cost"} <= set(result)
     names = {"auc", "average_precision", "log_loss", "brier", "calibration_error"}
     assert set(result["metrics"]) == names
-    assert {"batch_logistic_retrained", "second_order_alone", "river_logistic_alone"} <= set(
-        result["baselines"]
-    )
+    assert {"batch_logistic_retrained", "second_order_alone", "river_logistic_alone"} <= set(result["baselines"])
     assert all(set(figures) == names for figures in result["baselines"].values())
     assert result["cost"]["us_per_event"] > 0
     json.dumps(result)
@@ -145,9 +135,7 @@ def test_history_too_short_is_told() -> None:
 
 def test_same_day_rows_are_one_purchase() -> None:
     rows = shop()
-    doubled = [
-        row for customer, day, value in rows for row in ((customer, day, value - 1), (customer, day, 1.0))
-    ]
+    doubled = [row for customer, day, value in rows for row in ((customer, day, value - 1), (customer, day, 1.0))]
     once, twice = (evaluate_churn(purchases_of(history), PROTOCOL) for history in (rows, doubled))
     assert once["metrics"] == twice["metrics"]
 
@@ -239,12 +227,8 @@ def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     path, out = tmp_path / "shop.csv", tmp_path / "out.json"
     lines = [f"{customer},{np.datetime64(FIRST_DAY + day, 'D')},{value}" for customer, day, value in shop()]
     path.write_text("\n".join(["customer_id,date,value", *lines]))
-    options = (
-        "--horizon-days 20 --snapshot-days 7 --first-snapshot-day 20 --eligible-days 40 --score-from-day 60"
-    )
-    result = CliRunner().invoke(
-        evaluate_app, ["churn", "--data", str(path), "--json", str(out), *options.split()]
-    )
+    options = "--horizon-days 20 --snapshot-days 7 --first-snapshot-day 20 --eligible-days 40 --score-from-day 60"
+    result = CliRunner().invoke(evaluate_app, ["churn", "--data", str(path), "--json", str(out), *options.split()])
     assert result.exit_code == 0, result.output
     assert "kairos" in result.output
     document = json.loads(out.read_text())
