@@ -59,7 +59,7 @@ def dead_letter(topic: str, partition: int, record: Record, reason: str, detail:
         key=None if record.key is None else record.key[:1000].decode("utf-8", "replace"),
         value=value[:CARRIED_BYTES],
         truncated=len(value) > CARRIED_BYTES,
-        headers=[(k, v.decode("utf-8", "replace")) for k, v in record.headers],
+        headers=[(k, (v or b"").decode("utf-8", "replace")) for k, v in record.headers],
     )
 
 

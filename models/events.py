@@ -10,10 +10,11 @@ Segment, "Spec: Common fields" and "Spec: V2 Ecommerce Events".
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
 
 Reason = Literal[
     "failed",
@@ -29,10 +30,10 @@ Reason = Literal[
 REASONS: dict[Reason, str] = {
     "failed": "the decision core raised an error on it",
     "unreadable": "the value is not a JSON object in UTF-8",
-    "wrong_type": "a known field has a type that cannot be used (a price that is no number, ...)",
+    "wrong_type": "a known field cannot be used (a price that is no number or beyond 1e9, a track call without `event`, ...)",
     "unknown_type": "`type` is none of track, page, screen, identify, group, alias, tick",
     "missing_user": "neither userId nor anonymousId, or one of more than 200 characters",
-    "bad_timestamp": "`timestamp` is neither ISO 8601 nor epoch milliseconds",
+    "bad_timestamp": "`timestamp` is neither ISO 8601 nor epoch milliseconds, or lies before 1970",
     "far_future": "event time more than the allowed minutes ahead of the broker's clock",
     "too_large": "the record is larger than 256 KiB",
     "misrouted": "forwarded once and still in a partition that is not the user's",
@@ -64,8 +65,26 @@ Message Delivered|Message Failed|Message Unknown|Message Expired""".replace("\n"
 MAX_RECORD_BYTES = 256 * 1024
 MAX_ID_LENGTH = 200
 
-Number = float | int
-Timestamp = Annotated[datetime | int, Field(description="ISO 8601, or milliseconds since 1970-01-01 UTC")]
+MAX_AMOUNT = 1e9  # of money in major units, or of pieces: beyond any order, and its square still fits counters
+MAX_TIME_MS = 1 << 43  # in the year 2248
+
+
+def _written_out(value: object) -> object:
+    """A time is text or a datetime: pydantic alone would read any number as seconds or milliseconds by its size."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _CALENDAR.match(value)):
+        return value
+    raise ValueError("ISO 8601, such as 2010-01-05T10:00:00Z")
+
+
+_CALENDAR = re.compile(r"\d{4}-\d\d-\d\d")
+Id = StrictStr | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+Number = Annotated[
+    Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictInt, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT)
+]
+Timestamp = Annotated[
+    Annotated[StrictInt, Field(ge=0, lt=MAX_TIME_MS)] | Annotated[datetime, BeforeValidator(_written_out)],
+    Field(description="ISO 8601 (without a zone: UTC), or milliseconds since 1970-01-01 UTC"),
+]
 
 
 class Product(BaseModel):
@@ -73,8 +92,8 @@ class Product(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    product_id: str | int | None = None
-    sku: str | int | None = None
+    product_id: Id | None = None
+    sku: Id | None = None
     name: str | None = None
     category: str | None = None
     brand: str | None = None
@@ -90,8 +109,8 @@ class Product(BaseModel):
 class Properties(Product):
     """Known properties of track calls. Others are kept for conditions and otherwise ignored."""
 
-    order_id: str | int | None = None
-    checkout_id: str | int | None = None
+    order_id: Id | None = None
+    checkout_id: Id | None = None
     affiliation: str | None = None
     revenue: Number | None = None
     total: Number | None = None
@@ -104,7 +123,7 @@ class Properties(Product):
     message_id: str | None = Field(None, description="Kairos message that this feedback is about")
     campaign_id: str | None = None
     experiment_id: str | None = None
-    variation_id: str | int | None = None
+    variation_id: Id | None = None
 
 
 class Envelope(BaseModel):
@@ -113,8 +132,8 @@ class Envelope(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: Literal["track", "page", "screen", "identify", "group", "alias", "tick"]
-    userId: str | int | None = None
-    anonymousId: str | None = None
+    userId: Annotated[StrictStr, Field(max_length=MAX_ID_LENGTH)] | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
+    anonymousId: Annotated[str, Field(max_length=MAX_ID_LENGTH)] | None = None
     messageId: Annotated[str, Field(max_length=MAX_ID_LENGTH)] | None = None
     timestamp: Timestamp | None = None
     originalTimestamp: Timestamp | None = None

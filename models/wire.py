@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import xxhash
 
 from models.errors import InvalidEventError
-from models.events import ALIASES, MAX_ID_LENGTH, MAX_RECORD_BYTES
+from models.events import ALIASES, MAX_AMOUNT, MAX_ID_LENGTH, MAX_RECORD_BYTES
 
-Headers = Sequence[tuple[str, bytes]]
+# Kafka knows headers without a value.
+Headers = Sequence[tuple[str, bytes | None]]
+Amount = Annotated[float, msgspec.Meta(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
 
 
 class Product(msgspec.Struct):
@@ -26,8 +28,8 @@ class Product(msgspec.Struct):
     sku: str | int | None = None
     name: str | None = None
     category: str | None = None
-    price: float | None = None
-    quantity: float | None = None
+    price: Amount | None = None
+    quantity: Amount | None = None
 
 
 class Properties(msgspec.Struct):
@@ -37,11 +39,11 @@ class Properties(msgspec.Struct):
     sku: str | int | None = None
     name: str | None = None
     category: str | None = None
-    price: float | None = None
-    quantity: float | None = None
+    price: Amount | None = None
+    quantity: Amount | None = None
     order_id: str | int | None = None
-    revenue: float | None = None
-    total: float | None = None
+    revenue: Amount | None = None
+    total: Amount | None = None
     currency: str | None = None
     products: list[Product] | None = None
     message_id: str | None = None
@@ -97,25 +99,36 @@ class Input:
         self.record = record
 
     def document(self) -> dict[str, Any]:
-        """Whole event as a dictionary, for conditions. Decoded again: only events that a rule waits for pay for it."""
-        found = msgspec.json.decode(self.record.value or b"{}")
-        if header(self.record.headers, "ce_specversion") is not None:
-            found = {"type": "track", "event": self.name, "properties": found}
-        found.setdefault("properties", {})
-        return found  # type: ignore[no-any-return]
+        """Whole event as a dictionary, for conditions. Decoded again: only events that a rule waits for pay for it.
+
+        `properties` is always a dictionary. What the typed decoder skipped and this one cannot read (a number
+        beyond every range) leaves it empty.
+        """
+        try:
+            found: dict[str, Any] = msgspec.json.decode(self.record.value or b"{}")
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            found = {}
+        mode = _cloud_mode(self.record.headers)
+        if mode:
+            properties = found.get("data") if mode == STRUCTURED else found
+            found = {"type": "track", "event": self.name, "properties": properties}
+        if not isinstance(found.get("properties"), dict):
+            found["properties"] = {}
+        return found
 
 
 _NO_PROPERTIES = Properties()
 _decode_event = msgspec.json.Decoder(Event, strict=False).decode
 _decode_properties = msgspec.json.Decoder(Properties, strict=False).decode
+BINARY, STRUCTURED = "binary", "structured"
 _TYPES = frozenset(("track", "page", "screen", "identify", "group", "alias"))
 
 
 def header(headers: Headers, name: str) -> str | None:
-    """Value of the first header `name` as text, or None."""
+    """Value of the first header `name` as text, or None (also for one without a value)."""
     for key, value in headers:
         if key == name:
-            return value.decode("utf-8", "replace")
+            return None if value is None else value.decode("utf-8", "replace")
     return None
 
 
@@ -156,13 +169,15 @@ def decode(record: Record, position: str) -> Input | int:
         raise InvalidEventError("unreadable", "the value is empty")
     if len(value) > MAX_RECORD_BYTES:
         raise InvalidEventError("too_large", f"{len(value)} bytes, at most {MAX_RECORD_BYTES}")
+    if not value.isascii() and not _is_utf8(value):  # the decoder skips over fields that it does not know
+        raise InvalidEventError("unreadable", "not UTF-8")
     event = _cloud_event(record) if record.headers else None
     if event is None:
         event = _parse(value)
     kind = event.type
     if kind not in _TYPES:
         if kind == "tick":
-            return epoch_ms(event.timestamp, record.broker_ms)
+            return _time_of(event, record)
         raise InvalidEventError("unknown_type", kind[:50])
     user = event.userId
     if user is None or user == "":
@@ -178,64 +193,119 @@ def decode(record: Record, position: str) -> Input | int:
         raise InvalidEventError("wrong_type", "a track call without `event`")
     if name in ALIASES:
         name = ALIASES[name]
-    try:
-        at = epoch_ms(event.timestamp, record.broker_ms)
-    except (ValueError, OverflowError) as error:
-        raise InvalidEventError("bad_timestamp", str(error)) from error
-    if not 0 <= at < 1 << 43:  # before 1970, or after the year 2248 (seconds taken for ms are in 1970: legal, late)
-        raise InvalidEventError("bad_timestamp" if at < 0 else "far_future", f"{at} ms")
+    at = _time_of(event, record)
     message_id = event.messageId
     if not message_id:
         message_id = header(record.headers, "kairos-origin") or position
+    if len(message_id) > MAX_ID_LENGTH:
+        raise InvalidEventError("wrong_type", f"the messageId is longer than {MAX_ID_LENGTH} characters")
     return Input(user, at, name, message_id, event, record)
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _time_of(event: Event, record: Record) -> int:
+    try:
+        at = epoch_ms(event.timestamp, record.broker_ms)
+    except (ValueError, OverflowError) as error:  # "nan" and "inf" are numbers to a lenient decoder
+        raise InvalidEventError("bad_timestamp", str(error)) from error
+    if not 0 <= at < 1 << 43:  # before 1970, or after the year 2248 (seconds taken for ms are in 1970: legal, late)
+        raise InvalidEventError("bad_timestamp" if at < 0 else "far_future", f"{at} ms")
+    return at
 
 
 def _parse(value: bytes) -> Event:
     try:
         return _decode_event(value)
     except msgspec.ValidationError as error:
-        text = str(error)
-        if "$.timestamp" in text:
-            raise InvalidEventError("bad_timestamp", text) from error
-        raise InvalidEventError("wrong_type", text) from error
+        if str(error).endswith("`$.timestamp`"):
+            return _with_other_time(value, error)
+        raise _refused(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEventError("unreadable", str(error)) from error
 
 
+def _refused(error: msgspec.ValidationError) -> InvalidEventError:
+    """What a value is refused for that is JSON, but not the JSON that is needed."""
+    text = str(error)
+    if "`$." not in text:  # about the value as a whole
+        return InvalidEventError("unknown_type" if "`type`" in text else "unreadable", text)
+    return InvalidEventError("wrong_type", text)
+
+
+def _with_other_time(value: bytes, fault: msgspec.ValidationError) -> Event:
+    """The event, if its timestamp is ISO 8601 in a form other than RFC 3339 (a date, no seconds, ...)."""
+    try:
+        loose = _decode_loose(value)
+        at = datetime.fromisoformat(loose.timestamp)
+    except msgspec.ValidationError as error:
+        if str(error).endswith("`$.timestamp`"):
+            raise InvalidEventError("bad_timestamp", str(fault)) from error
+        raise _refused(error) from error
+    except ValueError as error:
+        raise InvalidEventError("bad_timestamp", str(fault)) from error
+    fields = {name: getattr(loose, name) for name in Event.__struct_fields__}
+    return Event(**fields | {"timestamp": at})
+
+
+def _cloud_mode(headers: Headers) -> str:
+    """How a record carries a CloudEvent, "" if it does not."""
+    if not headers:
+        return ""
+    if (header(headers, "content-type") or "").startswith("application/cloudevents+json"):
+        return STRUCTURED
+    if header(headers, "ce_specversion") is not None and header(headers, "ce_id") is not None:
+        return BINARY
+    return ""
+
+
 def _cloud_event(record: Record) -> Event | None:
     """CloudEvents 1.0 over Kafka: binary mode (headers ``ce_*``) and structured mode; None if it is neither."""
-    headers = record.headers
-    content_type = header(headers, "content-type") or ""
-    if content_type.startswith("application/cloudevents+json"):
-        try:
-            document = msgspec.json.decode(record.value or b"", type=_Structured, strict=False)
-        except msgspec.DecodeError as error:
-            raise InvalidEventError("unreadable", str(error)) from error
-        user = document.subject or (record.key or b"").decode("utf-8", "replace")
-        return Event("track", document.type, user, None, document.id, document.time, document.data)
-    if header(headers, "ce_specversion") is None or header(headers, "ce_id") is None:
+    headers, value = record.headers, record.value or b"{}"
+    mode = _cloud_mode(headers)
+    if not mode:
         return None
+    key = (record.key or b"").decode("utf-8", "replace")
     try:
-        properties = _decode_properties(record.value or b"{}")
+        if mode == STRUCTURED:
+            document = _decode_structured(value)
+            name, ident, user = document.type, document.id, document.subject or key
+            time, properties = document.time, document.data
+        else:
+            properties = _decode_properties(value)
+            name, ident = header(headers, "ce_type") or "", header(headers, "ce_id") or ""
+            user, time = header(headers, "ce_subject") or key, header(headers, "ce_time")
     except msgspec.ValidationError as error:
-        raise InvalidEventError("wrong_type", str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEventError("wrong_type" if "`$" in str(error) else "unreadable", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEventError("unreadable", str(error)) from error
-    user = header(headers, "ce_subject") or (record.key or b"").decode("utf-8", "replace")
-    time = header(headers, "ce_time")
     try:
         at = datetime.fromisoformat(time) if time else None
     except ValueError as error:
         raise InvalidEventError("bad_timestamp", str(error)) from error
-    return Event("track", header(headers, "ce_type"), user, None, header(headers, "ce_id"), at, properties)
+    return Event("track", name, user, None, ident, at, properties)
 
 
 class _Structured(msgspec.Struct):
     id: str
     type: str
     subject: str | None = None
-    time: datetime | None = None
+    time: str | None = None
     data: Properties | None = None
+
+
+class _LooseEvent(Event):
+    timestamp: str  # type: ignore[assignment]
+
+
+_decode_structured = msgspec.json.Decoder(_Structured, strict=False).decode
+_decode_loose = msgspec.json.Decoder(_LooseEvent, strict=False).decode
 
 
 def murmur2(data: bytes) -> int:

@@ -178,7 +178,7 @@ def outputs(outcome: Outcome, batch: Batch, entry: JournalEntry) -> list[Output]
     for owner, event in outcome.forwards:
         record = event.record
         origin = header(record.headers, "kairos-origin") or event.message_id
-        kept = [(name, value) for name, value in record.headers if not name.startswith("kairos-")]
+        kept = [(name, value or b"") for name, value in record.headers if not name.startswith("kairos-")]
         kept.append(("kairos-origin", origin.encode()))
         found.append(Output(batch.source, owner, event.user.encode(), record.value or b"", kept))
     found.append(_journal(entry))

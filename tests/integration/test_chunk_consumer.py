@@ -76,7 +76,7 @@ class Probe:
             self.calls.append("assigned")
 
         async def revoked(tps: frozenset[TP]) -> None:
-            self.calls.append("revoked")
+            self.calls.append("revoked, agents stopped" if self.app.agents.should_stop else "revoked")
 
         async def agent(stream: Any) -> None:
             async for event in stream.noack().events():
@@ -104,7 +104,7 @@ async def probe(kafka_server: KafkaServer) -> AsyncIterator[Probe]:
     await found.start()
     yield found
     await found.app.stop()
-    assert found.calls[-1] == "revoked"
+    assert found.calls[-1] == "revoked", "once, while the agents still run"
 
 
 async def test_credit_bounds_what_is_out_and_acks_release_it_in_order(probe: Probe) -> None:

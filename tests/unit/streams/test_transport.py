@@ -27,6 +27,7 @@ from streams.transport import (
     set_partition_hooks,
     set_position_source,
 )
+from streams.transport.thread import Cursor
 
 ADDRESS = SimpleNamespace(
     kafka=SimpleNamespace(bootstrap="127.0.0.1:1, 127.0.0.1:2", session_timeout_ms=6000),
@@ -146,6 +147,16 @@ async def test_a_stale_chunk_is_not_delivered(consumer: ChunkConsumer) -> None:
 
 async def test_no_log_end_of_a_partition_that_is_not_ours(consumer: ChunkConsumer) -> None:
     assert consumer.log_end(TP("clickstream", 9)) is None
+
+
+async def test_the_log_ends_no_earlier_than_what_was_read(
+    consumer: ChunkConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Kafka reads its high-water before the records that it answers with.
+    client = SimpleNamespace(highwater=lambda tp: 0)
+    monkeypatch.setattr(consumer._thread, "_ensure_consumer", lambda: client)
+    consumer._thread._cursors[LANE] = Cursor(following=100, generation=1, sought=0)
+    assert consumer.log_end(LANE) == 100
 
 
 def test_the_message_of_a_chunk() -> None:

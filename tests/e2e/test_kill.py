@@ -1,0 +1,152 @@
+"""`kill -9` of the workers in the middle of a replay: nothing lost, nothing twice, every counter exact."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from config.loader import load_definitions
+from config.settings import PACKAGE_CONFIG_DIR, Settings
+from config.topics import DAY_MS
+from models.profile.state import decode_profile
+from models.wire import lane_of
+from services.bus import Follower, Publisher, create_topics
+from services.demo.events import SEED, ShopEvents
+from services.demo.history import load_history
+from services.demo.live import Responses
+from services.demo.reactions import Reactions
+from services.demo.replay import Progress, Replay
+from services.embedded.mailbox import count_by_message_id
+from services.embedded.stack import EmbeddedStack
+from services.embedded.supervisor import RestartPolicy
+from services.jobs.audit import run_audit
+from services.state.counters import read_counters
+from services.state.keys import profile as profile_key
+from services.state.lanes import read_watermarks
+from services.state.ledger_index import ledger_states
+from services.state.redis_lane import connect
+from support import recount
+from support.kafka import KafkaServer
+from support.redis import RedisServer, redis_binary
+
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.slow]
+LANES = 4
+DAYS = 15
+
+
+@pytest.fixture(params=["embedded", "apache"])
+def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedStack]:
+    """All roles over the embedded servers, and over Apache Kafka and the system's Redis."""
+    common = {"lanes": LANES, "ticker": False, "policy": RestartPolicy(quick_deaths_max=20)}
+    roles = ("decide", "learn", "deliver")
+    if request.param == "embedded":
+        with EmbeddedStack(tmp_path, create_topics, roles=roles, **common) as found:  # type: ignore[arg-type]
+            yield found
+        return
+    jars = request.getfixturevalue("jars")
+    with KafkaServer(jars) as kafka, RedisServer(redis_binary()) as redis, EmbeddedStack(
+        tmp_path,
+        create_topics,
+        roles=roles,
+        kafka=kafka.bootstrap,
+        redis_url=redis.url,
+        **common,  # type: ignore[arg-type]
+    ) as found:
+        yield found
+
+
+def test_kill_9_in_the_middle(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decide is killed three times, deliver twice, learn once; then everything is counted again."""
+    env = stack.env()
+    definitions = load_definitions(PACKAGE_CONFIG_DIR)
+    history = load_history()
+    start_ms = history.start_ms // DAY_MS * DAY_MS
+    kills = {0.1: "decide", 0.25: "deliver", 0.35: "decide", 0.5: "learn", 0.6: "deliver", 0.75: "decide"}
+    killed: list[str] = []
+
+    def kill(progress: Progress) -> None:
+        for share in [share for share in kills if progress.share >= share]:
+            role = kills.pop(share)
+            pid = stack.supervisor.pids().get(role)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(role)
+
+    redis = connect(env["KAIROS_REDIS__URL"])
+    follower = Follower(stack.bootstrap, ("messages", "feedback"))
+    responses = Responses(follower, Reactions(definitions.experiments, SEED))
+    with closing(redis), closing(follower), Publisher(stack.bootstrap) as bus:
+        replay = Replay(
+            ShopEvents(history, SEED),
+            bus,
+            lambda: read_watermarks(redis, LANES),
+            LANES,
+            outcomes=responses.poll,
+            on_progress=kill,
+        )
+        progress = replay.run(start_ms, start_ms + DAYS * DAY_MS)
+        assert replay.settle(progress, responses.unfinished, 60.0) == 0
+        assert sorted(killed) == ["decide", "decide", "decide", "deliver", "deliver", "learn"]
+
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        report = run_audit(Settings())
+        assert report.ok, report.sentences()
+        assert report.waiting == 0
+        assert report.total("received") == report.total("applied") + report.total("duplicate")
+
+        log = recount.events(stack.bootstrap)
+        counters = read_counters(redis, LANES)
+        states = ledger_states(redis)
+
+        # Messages: each decided one has one fate, and none was handed to SMTP twice.
+        sent, suppressed, to_send = recount.decided(stack.bootstrap)
+        mails = count_by_message_id(stack.mail_dir)
+        assert to_send <= states.keys()
+        assert max(mails.values(), default=0) == 1
+        assert {message for message, state in states.items() if state == "delivered"} <= mails.keys()
+        assert mails.keys() <= to_send
+        assert sum(mails.values()) > 500
+        unknown = [message for message in to_send if states[message] == "unknown"]
+        assert len(unknown) <= 2 * 8, "at most what was in deliver's hands at its two deaths"
+        assert {states[message] for message in to_send} <= {"delivered", "unknown"}
+
+        # Campaign counters.
+        delivered = recount.stages(log, "Email Delivered")
+        opened, clicked = recount.stages(log, "Email Opened"), recount.stages(log, "Email Link Clicked")
+        for campaign in definitions.campaigns:
+            fields = counters.get(f"camp:{campaign.id}", {})
+            assert fields.get("sent", 0) == delivered[campaign.id]
+            assert fields.get("opened", 0) == opened[campaign.id]
+            assert fields.get("clicked", 0) == clicked[campaign.id]
+            held = fields.get("held", 0)
+            refused = {k.partition(":")[2]: n for k, n in suppressed.items() if k.startswith(f"{campaign.id}:")}
+            assert {k.partition(":")[2]: n for k, n in fields.items() if k.startswith("suppressed:")} == refused
+            assert 0 <= fields.get("decided", 0) - sent[campaign.id] - sum(refused.values()) <= held
+
+        # Experiment counters.
+        exposed = recount.exposures(stack.bootstrap)
+        assert exposed.keys() >= {"aa-check", "cart-subject"}
+        for experiment in definitions.experiments:
+            fields = counters.get(f"exp:{experiment.id}", {})
+            for variant in experiment.variants:
+                users = [user for user, (arm, _) in exposed[experiment.id].items() if arm == variant.id]
+                assert fields.get(f"{variant.id}:exposed", 0) == len(users)
+            for metric in experiment.metrics:
+                if metric.kind == "proportion" and metric.campaign is None:
+                    users_by = recount.converted(log, exposed[experiment.id], metric.event, metric.within_ms)
+                    for variant in experiment.variants:
+                        assert fields.get(f"{variant.id}:{metric.id}:users", 0) == users_by[variant.id]
+
+        # Profiles.
+        orders, money = recount.orders_and_money(log)
+        users_of_log = sorted({event["user"] for event in log})
+        assert sum(lane.profiles for lane in report.lanes) == len(users_of_log)
+        for user in users_of_log:
+            packed = redis.get(profile_key(lane_of(user, LANES), user))
+            assert isinstance(packed, bytes)
+            profile = decode_profile(packed)
+            assert (profile.orders, profile.money_minor) == (orders[user], money[user]), user

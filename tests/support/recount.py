@@ -1,0 +1,98 @@
+"""Count again what Kairos counted, in plain Python over the log, sharing no code with the core."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from services.bus.reader import read_topic
+
+INPUTS = ("clickstream", "purchases", "profiles", "feedback")
+DAY_MS = 86_400_000
+
+
+def _ms(text: str | int) -> int:
+    if isinstance(text, int):
+        return text
+    return round(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def _pence(amount: float) -> int:
+    return int((Decimal(str(amount)) * 100).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def events(bootstrap: str) -> list[dict[str, Any]]:
+    """Every event of the inputs once (by messageId), ticks left out."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for topic in INPUTS:
+        for record in read_topic(bootstrap, topic):
+            event = json.loads(record.value or b"{}")
+            if event.get("type") == "tick":
+                continue
+            user = str(event.get("userId") or event.get("anonymousId"))
+            found.setdefault((user, event["messageId"]), {**event, "user": user, "at": _ms(event["timestamp"])})
+    return list(found.values())
+
+
+def orders_and_money(log: Iterable[dict[str, Any]]) -> tuple[Counter[str], Counter[str]]:
+    """Orders and money (minor units, refunds taken off) of each user."""
+    orders: Counter[str] = Counter()
+    money: Counter[str] = Counter()
+    for event in log:
+        if event.get("event") == "Order Completed":
+            orders[event["user"]] += 1
+            money[event["user"]] += _pence(event["properties"]["revenue"])
+        elif event.get("event") == "Order Refunded":
+            money[event["user"]] -= abs(_pence(event["properties"]["revenue"]))
+    return orders, money
+
+
+def exposures(bootstrap: str) -> dict[str, dict[str, tuple[str, int]]]:
+    """Experiment -> user -> (variant, time), from the topic; one exposure per user."""
+    found: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+    for record in read_topic(bootstrap, "exposures"):
+        seen = json.loads(record.value or b"{}")
+        found[seen["experiment"]].setdefault(seen["user"], (seen["variant"], seen["at"]))
+    return found
+
+
+def converted(
+    log: Iterable[dict[str, Any]], exposed: dict[str, tuple[str, int]], name: str, within_ms: int
+) -> Counter[str]:
+    """Users by variant with an event `name` inside the window after their exposure (to the second, as stored)."""
+    users: dict[str, set[str]] = defaultdict(set)
+    for event in log:
+        seen = exposed.get(event["user"])
+        if event.get("event") != name or seen is None:
+            continue
+        if 0 <= event["at"] - seen[1] // 1000 * 1000 <= within_ms:
+            users[seen[0]].add(event["user"])
+    return Counter({variant: len(found) for variant, found in users.items()})
+
+
+def stages(log: Iterable[dict[str, Any]], name: str) -> Counter[str]:
+    """Messages by campaign for which feedback `name` came, each once."""
+    seen = {
+        (event["properties"]["campaign_id"], event["properties"]["message_id"])
+        for event in log
+        if event.get("event") == name
+    }
+    return Counter(campaign for campaign, _ in seen)
+
+
+def decided(bootstrap: str) -> tuple[Counter[str], Counter[str], set[str]]:
+    """Commands by campaign, suppressed by "campaign:reason", and the ids of what is to be sent."""
+    commands: dict[str, dict[str, Any]] = {}
+    for record in read_topic(bootstrap, "messages"):
+        command = json.loads(record.value or b"{}")
+        commands.setdefault(command["id"], command)
+    sent: Counter[str] = Counter()
+    suppressed: Counter[str] = Counter()
+    for command in commands.values():
+        if command["suppressed"]:
+            suppressed[f"{command['campaign']}:{command['suppressed']}"] += 1
+        else:
+            sent[command["campaign"]] += 1
+    return sent, suppressed, {ident for ident, command in commands.items() if not command["suppressed"]}
