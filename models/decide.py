@@ -141,7 +141,7 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
         if experiment.id not in profile.exposures:
             variant = brain.assign(experiment, event.user)
             if variant is not None:
-                expose(out, profile, event.user, experiment, variant, cause_of(event))
+                expose(out, profile, event.user, experiment, variant, event.at, cause_of(event))
     metrics = brain.metrics_on.get(name)
     if metrics and profile.exposures:
         convert(out, profile, event, metrics)

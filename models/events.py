@@ -30,7 +30,7 @@ Reason = Literal[
 REASONS: dict[Reason, str] = {
     "failed": "the decision core raised an error on it",
     "unreadable": "the value is not a JSON object in UTF-8",
-    "wrong_type": "a known field cannot be used (a price that is no number or beyond 1e9, a track call without `event`, ...)",
+    "wrong_type": "a known field cannot be used (a price that is no number, a track call without an event name, ...)",
     "unknown_type": "`type` is none of track, page, screen, identify, group, alias, tick",
     "missing_user": "neither userId nor anonymousId, or one of more than 200 characters",
     "bad_timestamp": "`timestamp` is neither ISO 8601 nor epoch milliseconds, or lies before 1970",
@@ -77,10 +77,10 @@ def _written_out(value: object) -> object:
 
 
 _CALENDAR = re.compile(r"\d{4}-\d\d-\d\d")
-Id = StrictStr | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
-Number = Annotated[
-    Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictInt, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT)
-]
+WholeId = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+Id = StrictStr | WholeId
+UserId = Annotated[StrictStr, Field(max_length=MAX_ID_LENGTH)]
+Number = Annotated[Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictInt, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
 Timestamp = Annotated[
     Annotated[StrictInt, Field(ge=0, lt=MAX_TIME_MS)] | Annotated[datetime, BeforeValidator(_written_out)],
     Field(description="ISO 8601 (without a zone: UTC), or milliseconds since 1970-01-01 UTC"),
@@ -132,7 +132,11 @@ class Envelope(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: Literal["track", "page", "screen", "identify", "group", "alias", "tick"]
-    userId: Annotated[StrictStr, Field(max_length=MAX_ID_LENGTH)] | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
+    userId: (
+        Annotated[StrictStr, Field(max_length=MAX_ID_LENGTH)]
+        | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+        | None
+    ) = None
     anonymousId: Annotated[str, Field(max_length=MAX_ID_LENGTH)] | None = None
     messageId: Annotated[str, Field(max_length=MAX_ID_LENGTH)] | None = None
     timestamp: Timestamp | None = None

@@ -301,7 +301,7 @@ class _Structured(msgspec.Struct):
 
 
 class _LooseEvent(Event):
-    timestamp: str  # type: ignore[assignment]
+    timestamp: str = ""  # type: ignore[assignment]
 
 
 _decode_structured = msgspec.json.Decoder(_Structured, strict=False).decode

@@ -131,7 +131,7 @@ def _decide(  # noqa: PLR0913 - one place for every path
             profile.timers.append(Timer(until, "release", campaign.id, cause.at, cause.message_id))
             profile.sends.append(Send(until, campaign.id, digest, 0, marketing))
             return
-    variant = _variant(turn, user, profile, campaign, cause) if reason is None else None
+    variant = _variant(turn, user, profile, campaign, at, cause) if reason is None else None
     if reason is not None:
         out.count(key, f"suppressed:{reason}")
     else:
@@ -174,7 +174,7 @@ def _suppressed(turn: Turn, profile: Profile, campaign: Campaign, at: int) -> st
     return allowed(sends, at, campaign, turn.brain.definitions.policy)
 
 
-def _variant(turn: Turn, user: str, profile: Profile, campaign: Campaign, cause: Cause) -> str | None:
+def _variant(turn: Turn, user: str, profile: Profile, campaign: Campaign, at: int, cause: Cause) -> str | None:
     experiment = turn.brain.definitions.experiment_by_id.get(campaign.experiment or "")
     if experiment is None or not experiment.enabled:
         return None
@@ -183,7 +183,7 @@ def _variant(turn: Turn, user: str, profile: Profile, campaign: Campaign, cause:
         return seen.variant
     variant = turn.brain.assign(experiment, user)
     if variant is not None and experiment.expose_on.event is None:
-        expose(turn.out, profile, user, experiment, variant, cause)
+        expose(turn.out, profile, user, experiment, variant, at, cause)
     return variant
 
 

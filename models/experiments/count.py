@@ -2,11 +2,14 @@
 
 The profile keeps the user's running value of each metric; on a change the counters get new - old and new^2 - old^2, so
 that the sums are over users, not over events.
+
+Redis counts in 64 bits and refuses to go beyond them in the middle of a transaction. Squares of money get there (a
+user who spent 31 million is enough), so they are kept in two counters: `sumsq` and, in units of 2^32, `sumsq_high`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from config.definitions import Experiment, Metric
 from models import decisions
@@ -17,22 +20,40 @@ from models.profile.update import order_value_minor, to_minor
 from models.wire import Input
 
 
+HALF = 1 << 32
+VALUE_LIMIT = 10**12  # minor units that one user can bring a metric
+
+
 def counter_key(experiment: str) -> str:
     """Counter hash of an experiment."""
     return f"exp:{experiment}"
 
 
-def expose(out: Outcome, profile: Profile, user: str, experiment: Experiment, variant: str, cause: Cause) -> None:
+def sum_of_squares(counts: Mapping[str, int], variant: str, metric: str) -> int:
+    """Sum over users of the squared value of a metric, from the counters of an experiment.
+
+    Examples
+    --------
+    >>> sum_of_squares({"a:revenue:sumsq": 5, "a:revenue:sumsq_high": 2}, "a", "revenue")
+    8589934597
+    """
+    prefix = f"{variant}:{metric}:sumsq"
+    return counts.get(prefix, 0) + HALF * counts.get(f"{prefix}_high", 0)
+
+
+def expose(
+    out: Outcome, profile: Profile, user: str, experiment: Experiment, variant: str, at: int, cause: Cause
+) -> None:
     """Count the user's first exposure; later ones change nothing (the first variant stays)."""
     if experiment.id in profile.exposures:
         return
-    profile.exposures[experiment.id] = Exposure(variant, cause.at // 1000)
+    profile.exposures[experiment.id] = Exposure(variant, at // 1000)
     out.count(counter_key(experiment.id), f"{variant}:exposed")
     out.effects.append(
         decisions.Exposure(
             id=effect_id(experiment.id, "exposure", user, "first"),
             user=user,
-            at=cause.at,
+            at=at,
             experiment=experiment.id,
             variant=variant,
             cause=cause,
@@ -54,14 +75,16 @@ def convert(out: Outcome, profile: Profile, event: Input, metrics: Iterable[tupl
                 continue
             new = 1
         else:
-            new = old + _value_minor(event, metric.value)
+            new = max(-VALUE_LIMIT, min(VALUE_LIMIT, old + _value_minor(event, metric.value)))
         if new == old:
             continue
         exposure.values[metric.id] = new
         key, prefix = counter_key(experiment.id), f"{exposure.variant}:{metric.id}:"
         out.count(key, prefix + "users", (new != 0) - (old != 0))
         out.count(key, prefix + "sum", new - old)
-        out.count(key, prefix + "sumsq", new * new - old * old)
+        high, low = divmod(new * new - old * old, HALF)
+        out.count(key, prefix + "sumsq", low)
+        out.count(key, prefix + "sumsq_high", high)
 
 
 def _value_minor(event: Input, name: str) -> int:

@@ -124,4 +124,5 @@ def rank_offers(
 
 
 def _fits(offer: Offer, item: str) -> bool:
-    return not offer.items or item in offer.items
+    # The catalogue knows no categories: an offer for some of them only is made for none, rather than for all.
+    return not offer.categories and (not offer.items or item in offer.items)

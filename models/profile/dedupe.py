@@ -46,9 +46,11 @@ def is_duplicate(profile: Profile, digest: bytes, broker_ms: int) -> bool:
 
 
 def overflow(profile: Profile) -> int:
-    """Drop the oldest ids above the limit of a generation; returns how many (a metric counts them)."""
-    over = len(profile.seen) // 8 - SEEN_IDS
-    if over > 0:
+    """Drop the oldest ids above the limit of each generation; returns how many (a metric counts them)."""
+    over = max(0, len(profile.seen) // 8 - SEEN_IDS)
+    over_before = max(0, len(profile.seen_before) // 8 - SEEN_IDS)
+    if over:
         profile.seen = profile.seen[8 * over :]
-        return over
-    return 0
+    if over_before:  # a generation that ended within the batch that filled it
+        profile.seen_before = profile.seen_before[8 * over_before :]
+    return over + over_before

@@ -115,6 +115,9 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     seen: bytes = b""
     seen_before: bytes = b""
     seen_since: int = 0
+    # time of the newest consent known, and of the newest event of each name that answers a wait (but for orders)
+    consent_at: int = 0
+    answers: dict[str, int] = {}
 
     def next_due_ms(self) -> int:
         """When time next means something for this user, ms; 0 = never."""

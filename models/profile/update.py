@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from models.events import MAX_AMOUNT
 from models.features.churn import DAY_MS, RECENT_HALF_LIFE_DAYS, add_purchase_day
 from models.profile import decay
 from models.profile.state import (
@@ -30,15 +31,19 @@ _FEEDBACK_FLAGS = {
 _CHANNEL_SLOT = {1: 0, 2: 1, 4: 2}
 
 
+LIMIT_MINOR = round(MAX_AMOUNT * 100)
+INTEGERS = range(-(2**63), 2**63)
+
+
 def to_minor(amount: float) -> int:
-    """Money in minor units (hundredths).
+    """Money in minor units (hundredths), within what counters and packed profiles can hold.
 
     Examples
     --------
     >>> to_minor(2.55)
     255
     """
-    return round(amount * 100)
+    return max(-LIMIT_MINOR, min(LIMIT_MINOR, round(amount * 100)))
 
 
 def item_id(product: Product | Properties) -> str | None:
@@ -54,7 +59,8 @@ def order_value_minor(properties: Properties) -> int:
     if properties.total is not None:
         return to_minor(properties.total)
     lines = properties.products or ()
-    return sum(to_minor((line.price or 0.0) * (1.0 if line.quantity is None else line.quantity)) for line in lines)
+    found = sum(to_minor((line.price or 0.0) * (1.0 if line.quantity is None else line.quantity)) for line in lines)
+    return max(-LIMIT_MINOR, min(LIMIT_MINOR, found))
 
 
 def touch(profile: Profile, at_ms: int, session_gap_ms: int) -> None:
@@ -174,22 +180,35 @@ def refunded(profile: Profile, event: Input) -> None:
 
 def identified(profile: Profile, event: Input) -> None:
     """Attributes and consent that the user told us."""
-    for name, value in (event.traits or {}).items():
+    for told, value in (event.traits or {}).items():
+        name = told[:64]
         if name == "consent" and isinstance(value, dict):
-            profile.consent.update({str(k)[:32]: bool(v) for k, v in value.items()})
+            _consent(profile, {str(k)[:32]: bool(v) for k, v in value.items()}, event.at)
         elif value is None:
             profile.attributes.pop(name, None)
         elif isinstance(value, str | int | float | bool):
             kept: Any = value[:200] if isinstance(value, str) else value
+            if isinstance(value, int) and value not in INTEGERS:
+                kept = str(value)[:200]
             if name in profile.attributes or len(profile.attributes) < ATTRIBUTES:
-                profile.attributes[name[:64]] = kept
-    if len(profile.consent) > ATTRIBUTES:
-        profile.consent = dict(list(profile.consent.items())[-ATTRIBUTES:])
+                profile.attributes[name] = kept
+
+
+def _consent(profile: Profile, said: dict[str, bool], at_ms: int) -> None:
+    """Consent as of `at_ms`. A refusal always counts; a grant does not undo what was said after it but came before."""
+    at = at_ms // 1000
+    late = at < profile.consent_at
+    for channel, granted in said.items():
+        known = channel in profile.consent
+        if (known or len(profile.consent) < ATTRIBUTES) and not (late and granted and known):
+            profile.consent[channel] = granted
+    profile.consent_at = max(profile.consent_at, at)
 
 
 def unsubscribed(profile: Profile, event: Input) -> None:
-    """No more marketing through this channel (without a channel: e-mail)."""
-    profile.consent["push" if "Push" in event.name else "email"] = False
+    """No more marketing through the channel that the event names (without one: e-mail)."""
+    channel = event.document()["properties"].get("channel")
+    _consent(profile, {channel if isinstance(channel, str) and channel else "email": False}, event.at)
 
 
 def complained(profile: Profile, _: Input) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from config.definitions import Experiment, Metric
+from models.experiments.count import sum_of_squares
 from models.experiments.statistics import Mean, Proportion, newcombe_interval, two_proportion_z, welch_t
 from services.dashboard import words
 from services.dashboard.context import ExperimentResult, MetricResult, VariantResult, Verdict
@@ -98,7 +99,7 @@ def _averages(ids: Sequence[str], metric: Metric, counts: Mapping[str, int], cur
         Mean(
             counts.get(f"{one}:exposed", 0),
             counts.get(f"{one}:{metric.id}:sum", 0),
-            counts.get(f"{one}:{metric.id}:sumsq", 0),
+            sum_of_squares(counts, one, metric.id),
         )
         for one in ids
     ]

@@ -69,9 +69,13 @@ class Responses:
 
     def unfinished(self) -> int:
         """Messages without an outcome; at least 1 until nothing has come for two seconds."""
-        self._read()
-        left = len(self._commands - self._done)
+        left = self.waiting()
         return left or int(self._clock_s() - self._changed_s < _QUIET_S)
+
+    def waiting(self) -> int:
+        """Messages that are known to be decided and have no outcome yet."""
+        self._read()
+        return len(self._commands - self._done)
 
     def _read(self) -> None:
         for record in self._source.poll():

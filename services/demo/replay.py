@@ -52,13 +52,16 @@ class Pace:
     step_ms : shortest slice. longest_ms : longest one; slices grow by `step_ms` until they hold `events_min`
         events.
     ahead : slices that may be on their way beyond the one that is waited for.
-    stall_s : lanes that do not move for this long are a failure.
+    waiting_max : the next slice waits until no more messages than this are without an outcome: customers who hear of a
+        mail a week of the shop's time late would click outside every window.
+    stall_s : lanes, or messages, that do not move for this long are a failure.
     """
 
     step_ms: int = DAY_MS
     longest_ms: int = 3 * DAY_MS
     events_min: int = 1_000
     ahead: int = 1
+    waiting_max: int = 60
     stall_s: float = 60.0
 
 
@@ -109,6 +112,7 @@ class Replay:
     watermarks : watermark of every lane, ms of event time.
     lanes : how many there are.
     outcomes : simulated reactions that became known since the last call.
+    waiting : messages that were decided and have no outcome yet.
     on_progress : told after each slice and while waiting.
     pace : how the year is cut.
     clock_s, pause : monotonic clock and sleep, for the tests.
@@ -119,6 +123,7 @@ class Replay:
     watermarks: Callable[[], Mapping[int, int]]
     lanes: int
     outcomes: Callable[[], Iterable[Reaction]] = tuple
+    waiting: Callable[[], int] = lambda: 0
     on_progress: Callable[[Progress], None] = lambda _: None
     pace: Pace = field(default_factory=Pace)
     clock_s: Callable[[], float] = monotonic
@@ -145,6 +150,7 @@ class Replay:
             under_way.append(at_ms)
             while len(under_way) > self.pace.ahead:
                 self._wait(progress, under_way.popleft(), begun_s)
+            self._wait_for_outcomes(progress, begun_s)
         while under_way:
             self._wait(progress, under_way.popleft(), begun_s)
         return progress
@@ -232,6 +238,20 @@ class Replay:
             for lane in range(self.lanes):
                 self.bus.publish(topic, tick, None, lane)
         progress.ticks += len(INPUT_NAMES) * self.lanes
+
+    def _wait_for_outcomes(self, progress: Progress, begun_s: float) -> None:
+        """Wait until deliver is not far behind."""
+        moved_s, known = self.clock_s(), -1
+        while (left := self.waiting()) > self.pace.waiting_max:
+            now_s = self.clock_s()
+            if left != known:
+                known, moved_s = left, now_s
+            if now_s - moved_s > self.pace.stall_s:
+                raise ReplayStalledError(f"{left} messages have had no outcome for {self.pace.stall_s:.0f} s")
+            progress.wall_s = now_s - begun_s
+            self.on_progress(progress)
+            self._collect()
+            self.pause(_POLL_S)
 
     def _wait(self, progress: Progress, until_ms: int, begun_s: float, *, count_time: bool = True) -> None:
         """Wait until every lane's watermark has reached `until_ms`."""

@@ -166,6 +166,7 @@ def _replay_and_judge(
                 lambda: read_watermarks(redis, options.lanes),
                 options.lanes,
                 outcomes=responses.poll,
+                waiting=responses.waiting,
                 on_progress=told,
                 pace=options.pace,
             )

@@ -80,6 +80,7 @@ class MemoryLaneStore:
         self.outbox: dict[int, bytes] = {}
         self._moves = 0
         self._seen = threading.local()
+        self._lock = threading.Lock()
 
     def load(self, due_until: int | None, limit: int, users: Callable[[list[str]], list[str]]) -> Loaded:
         """See :class:`LaneStore`."""
@@ -93,8 +94,15 @@ class MemoryLaneStore:
 
     def commit(self, change: Change) -> int | None:
         """See :class:`LaneStore`."""
-        if self._seen.moves != self._moves:
-            raise FenceError("the fence moved")
+        seen, self._seen.moves = getattr(self._seen, "moves", None), None
+        if seen is None:
+            raise FenceError("commit without load")
+        with self._lock:
+            if seen != self._moves:
+                raise FenceError("another owner moved the fence")
+            return self._write(change)
+
+    def _write(self, change: Change) -> int | None:
         self._moves += 1
         self.fence, self.state = change.fence, change.state
         self.profiles.update(change.profiles)

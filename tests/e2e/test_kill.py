@@ -47,14 +47,18 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedSt
             yield found
         return
     jars = request.getfixturevalue("jars")
-    with KafkaServer(jars) as kafka, RedisServer(redis_binary()) as redis, EmbeddedStack(
-        tmp_path,
-        create_topics,
-        roles=roles,
-        kafka=kafka.bootstrap,
-        redis_url=redis.url,
-        **common,  # type: ignore[arg-type]
-    ) as found:
+    with (
+        KafkaServer(jars) as kafka,
+        RedisServer(redis_binary()) as redis,
+        EmbeddedStack(
+            tmp_path,
+            create_topics,
+            roles=roles,
+            kafka=kafka.bootstrap,
+            redis_url=redis.url,
+            **common,  # type: ignore[arg-type]
+        ) as found,
+    ):
         yield found
 
 
@@ -85,6 +89,7 @@ def test_kill_9_in_the_middle(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPa
             lambda: read_watermarks(redis, LANES),
             LANES,
             outcomes=responses.poll,
+            waiting=responses.waiting,
             on_progress=kill,
         )
         progress = replay.run(start_ms, start_ms + DAYS * DAY_MS)
