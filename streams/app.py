@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -67,7 +68,7 @@ def build_app(role: str, settings: AppSettings, options: TransportOptions | None
         broker_commit_interval=1.0,
         # State lives in Redis: no tables, no changelogs, no topic for a leader.
         store="memory://",
-        datadir=str(Path(tempfile.gettempdir()) / f"kairos-{role}-v1"),
+        datadir=str(Path(tempfile.gettempdir()) / f"kairos-faust-{os.getuid()}"),
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,

@@ -2,8 +2,9 @@
 
 * From the file: an invoice is an `Order Completed`; one whose number starts with C is an `Order Refunded`.
 * Derived: each line of an order is a `Product Viewed` and a `Product Added`, up to twenty minutes before the
-  invoice. A customer's first day begins with an `identify` with country, time zone and an address that was
-  made up (``customer-<id>@example.test``), and with consent to mail, which a seeded share withholds.
+  invoice. A week before a customer's first invoice there is an `identify` with country, time zone and an
+  address that was made up (``customer-<id>@example.test``), and with consent to mail, which a seeded share
+  withholds.
 * Simulated: a seeded share of orders is followed, days later, by a visit that fills a cart and leaves it,
   because the file knows only what was bought and nothing of what was left behind.
 
@@ -50,6 +51,9 @@ _TIME_ZONES = {
     "Thailand": "Asia/Bangkok", "USA": "America/New_York", "United Arab Emirates": "Asia/Dubai",
     "West Indies": "America/Port_of_Spain",
 }  # fmt: skip
+# When somebody registered is not in the file. Topics are read independently of each other, so an account made
+# in the minute before an order may reach Kairos after it; a week is more than a replay's slices can be apart.
+REGISTERED_BEFORE_MS = 7 * DAY_MS
 DEFAULT_TIME_ZONE = "Europe/London"
 
 
@@ -151,9 +155,8 @@ class ShopEvents:
     def until(self, end_ms: int) -> list[ShopEvent]:
         """Events before `end_ms` that were not handed out yet, in order of event time."""
         invoices = self._history.invoices
-        # What is derived from an invoice lies before it, on the same day or minutes before midnight: so far
-        # ahead invoices are read.
-        ahead = (end_ms // DAY_MS + 1) * DAY_MS + SHOPPING_MS + _MINUTE_MS
+        # What is derived from an invoice lies before it: so far ahead invoices are read.
+        ahead = end_ms + REGISTERED_BEFORE_MS + SHOPPING_MS + _MINUTE_MS
         while self._next < len(invoices) and invoices[self._next].at_ms < ahead:
             self._derive(invoices[self._next])
             self._next += 1
@@ -184,10 +187,7 @@ class ShopEvents:
 
     def _identify(self, invoice: Invoice, begin_ms: int) -> None:
         user = invoice.user
-        # When somebody registered is not in the file. Early in the morning of the first day: a topic is read
-        # in chunks, so an account made a minute before the order could reach Kairos after it.
-        morning_ms = invoice.at_ms // DAY_MS * DAY_MS + int(share(self._seed, f"registered {user}") * 4 * HOUR_MS)
-        at_ms = min(begin_ms - 1000, morning_ms)
+        at_ms = begin_ms - REGISTERED_BEFORE_MS
         zone = _TIME_ZONES.get(invoice.country, DEFAULT_TIME_ZONE)
         consent = str(share(self._seed, f"consent {user}") >= self._without_consent).lower()
         self._put(

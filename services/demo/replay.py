@@ -52,8 +52,8 @@ class Pace:
     step_ms : shortest slice. longest_ms : longest one; slices grow by `step_ms` until they hold `events_min`
         events.
     ahead : slices that may be on their way beyond the one that is waited for.
-    waiting_max : the next slice waits until no more messages than this are without an outcome: customers who hear of a
-        mail a week of the shop's time late would click outside every window.
+    waiting_max : the next slice waits until no more messages than this are without an outcome: customers who
+        hear of a mail a week of the shop's time late would click outside every window.
     stall_s : lanes, or messages, that do not move for this long are a failure.
     """
 
