@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     future_limit_ms: int = Field(
         default=300_000, ge=0, description="events later than broker time plus this are refused"
     )
+    strict_order: bool = Field(
+        default=False,
+        description="apply the inputs in the order of event time, for replays; an event may wait for the next tick",
+    )
     watermark_delay_ms: int = Field(default=0, ge=0, description="how far the watermark stays behind the newest event")
     snapshot_poll_ms: int = Field(default=1_000, ge=50, description="how often decide looks for new models")
     snapshot_every_ms: int = Field(

@@ -12,38 +12,72 @@ from models.wire import Input, Record, decode, header
 CARRIED_BYTES = 256 * 1024  # a larger refused record is cut in dead-letters; it still lies where it was
 
 
-@dataclass(slots=True)
-class Batch:
-    """A decoded chunk.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a batch takes of one input.
 
     Parameters
     ----------
-    lane, lanes : partition number and how many there are.
-    source : input topic; `source_index` its index in `config.topics.INPUT_NAMES`. "" and -1: timers only.
+    source : input topic; `source_index` its index in `config.topics.INPUT_NAMES`.
     start, end : consumer position before the fetch, last offset + 1.
-    inputs : events in log order. rejected : refused records. ticks : how many ticks.
-    watermark : newest event time in the chunk that the broker's clock confirms, ms (0: none).
-    broker_ms : newest broker time in the chunk.
-    received : records in the chunk.
+    watermark : newest event time in it that the broker's clock confirms, ms (0: none).
     """
 
-    lane: int
-    lanes: int
     source: str
     source_index: int
     start: int
     end: int
+    watermark: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction of a lane applies: a chunk, chunks of several inputs merged by event time, or only timers.
+
+    Parameters
+    ----------
+    lane, lanes : partition number and how many there are.
+    parts : what is taken of each input; none for a batch of timers only.
+    inputs : events in the order in which they are applied. rejected : refused records. ticks : how many ticks.
+    broker_ms : newest broker time in it.
+    received : records in it.
+    times : event time of each record in log order, 0 for a refused one (of a batch that was read, not merged).
+    """
+
+    lane: int
+    lanes: int
+    parts: tuple[Part, ...] = ()
     inputs: list[Input] = field(default_factory=list)
     rejected: list[DeadLetter] = field(default_factory=list)
     ticks: int = 0
-    watermark: int = 0
     broker_ms: int = 0
     received: int = 0
+    times: list[int] = field(default_factory=list)
 
     @property
     def first_ms(self) -> int:
-        """Event time of the first event, by which lanes choose between inputs."""
-        return self.inputs[0].at if self.inputs else self.watermark
+        """Event time of the first event, by which lanes choose between inputs; of a batch without one, its ticks'."""
+        return self.inputs[0].at if self.inputs else max((part.watermark for part in self.parts), default=0)
+
+
+def merge(batches: Sequence[Batch]) -> Batch:
+    """One batch of several inputs of a lane, events in the order of their time; equal times keep the order given."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(
+        batches[0].lane,
+        batches[0].lanes,
+        tuple(part for batch in batches for part in batch.parts),
+        sorted((event for batch in batches for event in batch.inputs), key=_at),
+        [letter for batch in batches for letter in batch.rejected],
+        sum(batch.ticks for batch in batches),
+        max(batch.broker_ms for batch in batches),
+        sum(batch.received for batch in batches),
+    )
+
+
+def _at(event: Input) -> int:
+    return event.at
 
 
 def dead_letter(topic: str, partition: int, record: Record, reason: str, detail: str) -> DeadLetter:
@@ -80,8 +114,8 @@ def read_chunk(  # noqa: PLR0913 - all but the records by name
     A record that can never be applied becomes a dead letter; the others go on. An event further in the future than
     `future_limit_ms` after the broker's time is refused and does not move the watermark.
     """
-    batch = Batch(lane, lanes, topic, topic_index, start, end, received=len(records))
-    inputs, prefix = batch.inputs, f"{topic}-{lane}-"
+    batch = Batch(lane, lanes, received=len(records))
+    inputs, times, prefix = batch.inputs, batch.times, f"{topic}-{lane}-"
     newest = broker = 0
     for record in records:
         broker_ms = record.broker_ms
@@ -95,13 +129,16 @@ def read_chunk(  # noqa: PLR0913 - all but the records by name
                 at = broker_ms  # a sender's fast clock must not end everybody's waiting time early
         except InvalidEventError as error:
             batch.rejected.append(dead_letter(topic, lane, record, error.reason, error.detail))
+            times.append(0)
             continue
+        times.append(at)
         newest = max(newest, at)
         if isinstance(found, int):
             batch.ticks += 1
         else:
+            found.source = topic
             inputs.append(found)
-    batch.watermark = max(0, newest - watermark_delay_ms)
+    batch.parts = (Part(topic, topic_index, start, end, max(0, newest - watermark_delay_ms)),)
     batch.broker_ms = broker
     return batch
 

@@ -78,8 +78,8 @@ def decide(
         lane.applied += 1
         out.profiles[event.user] = profile
         _apply(turn, profile, event)
-    if batch.source_index >= 0:
-        lane.watermarks[batch.source_index] = max(lane.watermarks[batch.source_index], batch.watermark)
+    for part in batch.parts:
+        lane.watermarks[part.source_index] = max(lane.watermarks[part.source_index], part.watermark)
     for user in fired:
         profile = known.get(user)
         if profile is None:
@@ -101,7 +101,7 @@ def _owned(turn: Turn, event: Input) -> Profile | None:
     if event.record.headers:
         origin = origin_of(event.record)
         if origin is not None:
-            source = f"{batch.source} {origin[0]}"
+            source = f"{event.source} {origin[0]}"
             if lane.origins.get(source, (-1, -1, -1)) >= origin[1]:
                 lane.duplicate += 1
                 return None
@@ -124,37 +124,56 @@ def _owned(turn: Turn, event: Input) -> Profile | None:
 
 def _apply(turn: Turn, profile: Profile, event: Input) -> None:
     """One event: profile, experiments, triggers, offers, and a moment to score."""
-    out, brain, name = turn.out, turn.brain, event.name
+    brain, name = turn.brain, event.name
     definitions, index = brain.definitions, brain.index
     while profile.tick_due and profile.tick_due * 1000 <= event.at:
         _tick(turn, event.user, profile)  # the silence before this event is over: score it as it was
     update.touch(profile, event.at, definitions.policy.session_gap_ms)
     handler = update.HANDLERS.get(name)
     if handler is not None:
-        before = tuple(profile.bought) if name == "Order Completed" else ()
+        before_it = tuple(profile.bought) if name == campaigns.ORDERED else ()
         handler(profile, event)
-        if name == "Order Completed":
-            _order(turn, profile, event, before)
+        if name == campaigns.ORDERED:
+            _order(turn, profile, event, before_it)
     elif name in brain.feedback_names:
         campaigns.feedback(turn, profile, event)
-    for experiment in brain.exposed_by.get(name, ()):
-        if experiment.id not in profile.exposures:
-            variant = brain.assign(experiment, event.user)
-            if variant is not None:
-                expose(out, profile, event.user, experiment, variant, event.at, cause_of(event))
-    metrics = brain.metrics_on.get(name)
-    if metrics and profile.exposures:
-        convert(out, profile, event, metrics)
-    if profile.timers and index.cancelled_by(name):
-        campaigns.cancel(turn, event.user, profile, event, index.cancelled_by(name))
+    _experiments(turn, profile, event)
+    answered = index.cancelled_by(name)
+    if answered:
+        campaigns.answer(profile, event)
+        if profile.timers:
+            campaigns.cancel(turn, event.user, profile, event, answered)
     if index.listens(name):
         campaigns.on_event(turn, event.user, profile, event)
     if profile.orders:
-        turn.rows.append(churn.row_of(event.user, profile, event.at, event, definitions.churn))
-        if profile.tick_due == 0:
-            churn.schedule(profile, slot_of(event.user), max(event.at, turn.watermark_before), definitions.churn)
+        _moment(turn, profile, event)
     if name in brain.decide_offers_on:
         decide_offers(turn, event.user, profile, event.at, cause_of(event))
+
+
+def _experiments(turn: Turn, profile: Profile, event: Input) -> None:
+    """First exposures, then conversions: an event may be both."""
+    brain = turn.brain
+    for experiment in brain.exposed_by.get(event.name, ()):
+        if experiment.id not in profile.exposures:
+            variant = brain.assign(experiment, event.user)
+            if variant is not None:
+                expose(turn.out, profile, event.user, experiment, variant, event.at, cause_of(event))
+    metrics = brain.metrics_on.get(event.name)
+    if metrics and profile.exposures:
+        convert(turn.out, profile, event, metrics)
+
+
+def _moment(turn: Turn, profile: Profile, event: Input) -> None:
+    """A moment to score, and the next tick of silence."""
+    rules = turn.brain.definitions.churn
+    turn.rows.append(churn.row_of(event.user, profile, event.at, event, rules))
+    before = profile.tick_due
+    if before == 0 or event.name == campaigns.ORDERED:
+        # Whoever had been given up and comes back waits for a label only: the grid of ticks begins anew.
+        churn.schedule(profile, slot_of(event.user), max(event.at, turn.watermark_before), rules)
+        if before and not 0 < profile.tick_due < before:
+            profile.tick_due = before
 
 
 def _order(turn: Turn, profile: Profile, event: Input, bought_before: tuple[str, ...]) -> None:
@@ -240,14 +259,14 @@ def _tick(turn: Turn, user: str, profile: Profile) -> None:
             churn.take_sample(row)
     dedupe.rotate(profile, turn.batch.broker_ms)
     churn.schedule(profile, slot_of(user), at, rules)
-    _rest(profile, at)
+    _rest(profile, at, turn.brain.index.longest_window_ms)
 
 
-def _rest(profile: Profile, at: int) -> None:
+def _rest(profile: Profile, at: int, caps_ms: int) -> None:
     """Drop what says nothing any more about a user who has been silent."""
     if at - profile.last_seen_ms > 30 * 86_400_000:
         profile.cart = []
-        keep = at - 60 * 86_400_000
+        keep = at - max(60 * 86_400_000, caps_ms)
         profile.sends = [send for send in profile.sends if send.at >= keep]
 
 

@@ -183,7 +183,8 @@ class JournalEntry(msgspec.Struct, frozen=True):
 
     Parameters
     ----------
-    source : input topic, or "" for a batch of timers only. start, end : the chunk's `from` and `to` offsets.
+    kind : "batch", or "open" when a worker took the lane over.
+    sources : (input topic, from, to) of each chunk in it; none for a batch of timers only.
     watermark : the lane's watermark after the batch, ms. broker_ms : newest broker time seen in it.
     fired : users whose timers were looked at, in order. versions : snapshot name -> version; policy : definitions.
     """
@@ -191,9 +192,8 @@ class JournalEntry(msgspec.Struct, frozen=True):
     lane: int
     seq: int
     epoch: int
-    source: str
-    start: int
-    end: int
+    kind: str
+    sources: list[tuple[str, int, int]]
     watermark: int
     broker_ms: int
     fired: list[str]

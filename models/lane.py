@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from models.errors import IncompatibleSnapshotError
@@ -13,12 +15,11 @@ class Fence(msgspec.Struct, array_like=True, frozen=True):
     seq: int
     offsets: tuple[int, ...]
 
-    def step(self, source: int | None, end: int) -> Fence:
-        """The fence after one more transaction; `source` is the index of the input that moved on to `end`."""
-        if source is None:
-            return Fence(self.seq + 1, self.offsets)
+    def step(self, ends: Mapping[int, int]) -> Fence:
+        """The fence after one more transaction, which moved input `i` on to offset `ends[i]`."""
         offsets = list(self.offsets)
-        offsets[source] = end
+        for source, end in ends.items():
+            offsets[source] = end
         return Fence(self.seq + 1, tuple(offsets))
 
 

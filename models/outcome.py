@@ -39,7 +39,7 @@ class Outcome:
 
     def reject(self, batch: Batch, event: Input, reason: str, detail: str) -> None:
         """Refuse an event that could be read."""
-        self.dead.append(dead_letter(batch.source, batch.lane, event.record, reason, detail))
+        self.dead.append(dead_letter(event.source, batch.lane, event.record, reason, detail))
 
 
 @dataclass(slots=True)

@@ -85,7 +85,7 @@ class Input:
     properties, traits : decoded. record : where it lay.
     """
 
-    __slots__ = ("at", "digest", "message_id", "name", "properties", "record", "traits", "type", "user")
+    __slots__ = ("at", "digest", "message_id", "name", "properties", "record", "source", "traits", "type", "user")
 
     def __init__(self, user: str, at: int, name: str, message_id: str, event: Event, record: Record) -> None:
         self.user = user
@@ -97,6 +97,7 @@ class Input:
         self.properties = event.properties if event.properties is not None else _NO_PROPERTIES
         self.traits = event.traits
         self.record = record
+        self.source = ""
 
     def document(self) -> dict[str, Any]:
         """Whole event as a dictionary, for conditions. Decoded again: only events that a rule waits for pay for it.

@@ -19,11 +19,11 @@ import structlog
 from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
-from models.chunk import Batch, dead_letter, read_chunk
+from models.chunk import Batch, dead_letter, merge, read_chunk
 from models.errors import FenceError, KairosError, TransientError
 from models.wire import Record
 from services.state.redis_lane import RedisLaneStore
-from services.state.step import Done, Position, begin, open_lane, read_position, work
+from services.state.step import Position, begin, open_lane, read_position, work
 from streams.metrics import DecideMeter
 from streams.outbox import LaneOutbox
 from streams.transport import Chunk
@@ -39,10 +39,11 @@ class GapError(FenceError):
 
 @dataclass(slots=True)
 class Waiting:
-    """A chunk in the lane's hands, decoded when it comes to the front."""
+    """A chunk in the lane's hands: `records` are those not applied yet, decoded when it comes to the front."""
 
     chunk: Chunk
     event: Any
+    records: Sequence[Any]
     batch: Batch | None = None
 
 
@@ -79,7 +80,7 @@ class Lane:
 
     def offer(self, chunk: Chunk, event: Any) -> None:
         """Take a chunk; it is acknowledged after its transaction. The transport bounds how many come."""
-        self._queues[INPUT_NAMES.index(chunk.topic)].append(Waiting(chunk, event))
+        self._queues[INPUT_NAMES.index(chunk.topic)].append(Waiting(chunk, event, chunk.records))
         self._arrived.set()
 
     def start(self) -> None:
@@ -147,113 +148,133 @@ class Lane:
             return False
         due = position.next_due
         if due is not None and 0 < due <= position.state.watermark:
-            await self._commit(self._timers_only(position), None)
+            await self._commit(Batch(self.number, self._context.settings.lanes, broker_ms=position.broker_ms), ())
             return True
-        waiting = self._earliest()
-        if waiting is None:
+        taken = self._take(self._heads(position), position)
+        if not taken:
             self._arrived.clear()
-            if not self._closing and not any(self._queues):
+            if not self._closing:
                 await self._arrived.wait()
             return False
-        await self._take(waiting, position)
+        try:
+            await self._commit(merge([batch for _, batch in taken]), [waiting.chunk for waiting, _ in taken])
+        except KairosError:
+            raise
+        except Exception:
+            log.exception("batch_failed", lane=self.number, sources=[batch.parts for _, batch in taken])
+            for waiting, batch in taken:
+                await self._one_by_one(waiting, batch.received)
+        for waiting, batch in taken:
+            self._applied(waiting, batch.received)
         return True
 
-    def _timers_only(self, position: Position) -> Batch:
-        settings = self._context.settings
-        return Batch(self.number, settings.lanes, "", -1, 0, 0, broker_ms=position.broker_ms)
-
-    def _earliest(self) -> Waiting | None:
-        """The chunk whose first event is earliest; stale ones are dropped."""
-        best: Waiting | None = None
-        for queue in self._queues:
-            while queue and not self._context.is_current(queue[0].chunk):
-                queue.popleft()
-            if queue:
+    def _heads(self, position: Position) -> list[Waiting]:
+        """The first chunk of each input that still holds something to apply, decoded, earliest event first."""
+        heads: list[Waiting] = []
+        for index, queue in enumerate(self._queues):
+            while queue:
                 waiting = queue[0]
+                chunk = waiting.chunk
+                if not self._context.is_current(chunk):
+                    queue.popleft()
+                    continue
+                fence = position.fence.offsets[index]
+                if fence < 0:
+                    fence = chunk.sought
+                if fence >= chunk.end:
+                    queue.popleft()
+                    waiting.event.ack()
+                    continue
+                if fence < chunk.start:
+                    raise GapError(
+                        f"{chunk.topic}-{chunk.partition}: fence {fence}, next chunk begins at {chunk.start}"
+                    )
+                if waiting.records[0].offset < fence:  # the front of it was applied before
+                    waiting.records = [r for r in waiting.records if r.offset >= fence]
+                    waiting.batch = None
                 if waiting.batch is None:
-                    waiting.batch = self._decode(waiting.chunk.records, waiting.chunk.start, waiting.chunk)
-                if best is None or best.batch is None or waiting.batch.first_ms < best.batch.first_ms:
-                    best = waiting
-        return best
+                    waiting.batch = self._decode(waiting.records, chunk)
+                heads.append(waiting)
+                break
+        return sorted(heads, key=_first_ms)
 
-    def _decode(self, records: Sequence[Any], start: int, chunk: Chunk) -> Batch:
+    def _take(self, heads: list[Waiting], position: Position) -> list[tuple[Waiting, Batch]]:
+        """What to apply now: all that is in hand; in strict order only as far as every input is known."""
+        whole = [(waiting, waiting.batch) for waiting in heads if waiting.batch is not None]
+        if not self._context.settings.strict_order or not whole:
+            return whole
+        known = list(position.state.watermarks)
+        for _, batch in whole:
+            index = batch.parts[0].source_index
+            known[index] = max(known[index], *batch.times)
+        horizon = min(known)
+        taken: list[tuple[Waiting, Batch]] = []
+        for waiting, batch in whole:
+            count = next((i for i, at in enumerate(batch.times) if at > horizon), len(batch.times))
+            if count == len(batch.times):
+                taken.append((waiting, batch))
+            elif count:
+                taken.append((waiting, self._decode(waiting.records[:count], waiting.chunk)))
+        return taken
+
+    def _applied(self, waiting: Waiting, count: int) -> None:
+        """Put `count` records of a chunk behind us."""
+        queue = self._queues[INPUT_NAMES.index(waiting.chunk.topic)]
+        if count < len(waiting.records):
+            waiting.records, waiting.batch = waiting.records[count:], None
+            return
+        if queue and queue[0] is waiting:
+            queue.popleft()
+        waiting.event.ack()
+
+    def _decode(self, records: Sequence[Any], chunk: Chunk) -> Batch:
         settings = self._context.settings
+        last = records[-1]
         return read_chunk(
             [Record(r.offset, r.timestamp, r.key, r.value, r.headers) for r in records],
             topic=chunk.topic,
             topic_index=INPUT_NAMES.index(chunk.topic),
             lane=self.number,
             lanes=settings.lanes,
-            start=start,
-            end=chunk.end if records and records[-1] is chunk.records[-1] else records[-1].offset + 1,
+            start=chunk.start,
+            end=chunk.end if last is chunk.records[-1] else last.offset + 1,
             future_limit_ms=settings.future_limit_ms,
             watermark_delay_ms=settings.watermark_delay_ms,
         )
 
-    async def _take(self, waiting: Waiting, position: Position) -> None:
-        chunk, batch = waiting.chunk, waiting.batch
-        assert batch is not None
-        queue = self._queues[batch.source_index]
-        fence = position.fence.offsets[batch.source_index]
-        if fence >= chunk.end:
-            queue.popleft()
-            waiting.event.ack()
-            return
-        if 0 <= fence < chunk.start:
-            raise GapError(f"{chunk.topic}-{chunk.partition}: fence {fence}, next chunk begins at {chunk.start}")
-        if fence > chunk.records[0].offset:  # the front of it was applied before
-            batch = self._decode([r for r in chunk.records if r.offset >= fence], fence, chunk)
-        try:
-            await self._commit(batch, chunk)
-        except KairosError:
-            raise
-        except Exception:
-            log.exception("chunk_failed", lane=self.number, topic=chunk.topic, start=batch.start, end=batch.end)
-            await self._one_by_one(chunk)
-        if queue and queue[0] is waiting:
-            queue.popleft()
-        waiting.event.ack()
-
-    async def _one_by_one(self, chunk: Chunk) -> None:
+    async def _one_by_one(self, waiting: Waiting, count: int) -> None:
         """Find the record that the core cannot apply: it alone goes to dead-letters."""
-        assert self.position is not None
-        index = INPUT_NAMES.index(chunk.topic)
-        for record in chunk.records:
-            fence = self.position.fence.offsets[index]
-            if record.offset < fence:
-                continue
-            batch = self._decode([record], max(fence, 0), chunk)
+        chunk = waiting.chunk
+        for record in waiting.records[:count]:
+            batch = self._decode([record], chunk)
             try:
-                await self._commit(batch, chunk)
+                await self._commit(batch, [chunk])
             except KairosError:
                 raise
             except Exception as fault:
                 log.exception("record_failed", lane=self.number, topic=chunk.topic, offset=record.offset)
                 for event in batch.inputs:
-                    letter = dead_letter(chunk.topic, self.number, event.record, "failed", repr(fault))
-                    batch.rejected.append(letter)
+                    batch.rejected.append(dead_letter(chunk.topic, self.number, event.record, "failed", repr(fault)))
                 batch.inputs.clear()
-                await self._commit(batch, chunk)
+                await self._commit(batch, [chunk])
 
-    async def _commit(self, batch: Batch, chunk: Chunk | None) -> None:
+    async def _commit(self, batch: Batch, chunks: Sequence[Chunk]) -> None:
         """One transaction: read, the pure core, write if the fence has not moved."""
         position = self.position
         assert position is not None
         published = self._outbox.published()
         loaded, users = await asyncio.to_thread(begin, self._store, position, batch)
-        done = self._work(position, batch, loaded, users, published)
+        done = work(loaded, users, batch, self._context.brain(), published)
+        if done.fence.seq != position.fence.seq + 1 or done.state.epoch != position.state.epoch:
+            raise FenceError("the fence is not where this worker left it")
         next_due = await asyncio.to_thread(self._store.commit, done.change)
         self._outbox.deleted(published)
         assert done.change.outbox is not None
         self._outbox.add(done.change.outbox)
-        broker_ms = max(position.broker_ms, batch.broker_ms)
-        self.position = Position(done.fence, done.state, next_due, broker_ms)
-        self._context.meter.committed(self.number, batch, done, chunk)
+        self.position = Position(done.fence, done.state, next_due, max(position.broker_ms, batch.broker_ms))
+        self._context.meter.committed(self.number, batch, done, chunks)
 
-    def _work(
-        self, position: Position, batch: Batch, loaded: Any, users: Sequence[str], published: Sequence[int]
-    ) -> Done:
-        done = work(loaded, users, batch, self._context.brain(), published)
-        if done.fence.seq != position.fence.seq + 1 or done.state.epoch != position.state.epoch:
-            raise FenceError("the fence is not where this worker left it")
-        return done
+
+def _first_ms(waiting: Waiting) -> tuple[int, str]:
+    assert waiting.batch is not None
+    return waiting.batch.first_ms, waiting.chunk.topic

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from models.chunk import Batch
@@ -60,7 +61,7 @@ class DecideMeter:
             kind: deque(maxlen=TAIL_EACH) for kind in ("events", "alerts", "offers", "messages")
         }
 
-    def committed(self, lane: int, batch: Batch, done: Done, chunk: Chunk | None) -> None:
+    def committed(self, lane: int, batch: Batch, done: Done, chunks: Sequence[Chunk]) -> None:
         """One transaction is in Redis."""
         now = time.monotonic()
         self.progress_at = now
@@ -72,10 +73,13 @@ class DecideMeter:
         else:
             self.dead_in_a_row += len(done.outcome.dead)
         self.watermarks[str(lane)] = done.state.watermark
-        if chunk is not None and batch.inputs:
-            self.latency.add((now - chunk.fetched_at) * 1000, len(batch.inputs), now)
-            fetched_ms = time.time() * 1000 - (now - chunk.fetched_at) * 1000
-            self.log_latency.add(max(0.0, fetched_ms - batch.inputs[0].record.broker_ms), len(batch.inputs), now)
+        wall_ms = time.time() * 1000
+        for chunk in chunks if batch.inputs else ():
+            since_ms = (now - chunk.fetched_at) * 1000
+            self.latency.add(since_ms, len(chunk.records), now)
+            # Of the first record, which waited longest.
+            waited_ms = wall_ms - since_ms - chunk.records[0].timestamp
+            self.log_latency.add(max(0.0, waited_ms), len(chunk.records), now)
         self._look(batch, done.outcome)
 
     def _look(self, batch: Batch, outcome: Outcome) -> None:

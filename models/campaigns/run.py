@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 STEP = "1"
 COMMANDS = {"email": "SendEmail", "push": "SendPush", "log": "SendLog"}
+ORDERED = "Order Completed"
 ORDERED_WITHIN_MS = 7 * 86_400_000
 MESSAGE_ITEMS = 4
 _FLAG_FIELDS = {1: "sent", 2: "opened", 4: "clicked"}
@@ -48,10 +49,28 @@ def on_event(turn: Turn, user: str, profile: Profile, event: Input) -> None:
         _decide(turn, user, profile, campaign, cause, event.at, document)
     for campaign in turn.brain.index.started_by(event.name):
         due = event.at + (campaign.trigger.after_ms or 0)
-        if due <= turn.watermark_before:
+        if due <= turn.watermark_before or _answered(profile, campaign, event):
             continue
-        profile.timers = [t for t in profile.timers if not (t.kind == "campaign" and t.rule == campaign.id)]
+        waiting = [timer for timer in profile.timers if timer.kind == "campaign" and timer.rule == campaign.id]
+        if any(timer.set_at > event.at for timer in waiting):
+            continue  # late: the wait has begun anew since
+        profile.timers = [timer for timer in profile.timers if timer not in waiting]
         profile.timers.append(Timer(due, "campaign", campaign.id, event.at, event.message_id))
+
+
+def _answered(profile: Profile, campaign: Campaign, event: Input) -> bool:
+    """Whether something that ends the wait happened after `event`, though it came before it (from another topic)."""
+    for name in campaign.trigger.unless:
+        last = profile.last_order_ms if name == ORDERED else profile.answers.get(name, 0)
+        if last > event.at or (last == event.at and name != event.name):
+            return True
+    return False
+
+
+def answer(profile: Profile, event: Input) -> None:
+    """Remember when something that ends waits happened last; orders are in the profile anyway."""
+    if event.name != ORDERED:
+        profile.answers[event.name] = max(event.at, profile.answers.get(event.name, 0))
 
 
 def cancel(turn: Turn, user: str, profile: Profile, event: Input, campaigns: Iterable[Campaign]) -> None:
@@ -129,14 +148,13 @@ def _decide(  # noqa: PLR0913 - one place for every path
         elif until is not None:
             out.count(key, "held")
             profile.timers.append(Timer(until, "release", campaign.id, cause.at, cause.message_id))
-            profile.sends.append(Send(until, campaign.id, digest, 0, marketing))
+            _remember(turn, profile, Send(until, campaign.id, digest, 0, marketing))
             return
     variant = _variant(turn, user, profile, campaign, at, cause) if reason is None else None
     if reason is not None:
         out.count(key, f"suppressed:{reason}")
     else:
-        profile.sends.append(Send(at, campaign.id, digest, 0, marketing))
-        del profile.sends[:-SENDS]
+        _remember(turn, profile, Send(at, campaign.id, digest, 0, marketing))
     out.effects.append(
         MessageCommand(
             type=COMMANDS[campaign.channel] if reason is None else "MessageSuppressed",
@@ -162,6 +180,30 @@ def _decide(  # noqa: PLR0913 - one place for every path
     )
 
 
+def _remember(turn: Turn, profile: Profile, send: Send) -> None:
+    """Keep the send for caps and feedback; of many, those go first that no cap counts any more."""
+    sends = profile.sends
+    sends.append(send)
+    if len(sends) <= SENDS:
+        return
+    definitions = turn.brain.definitions
+    since = send.at - turn.brain.index.longest_window_ms
+
+    def counted(one: Send) -> bool:
+        campaign = definitions.campaign_by_id.get(one.campaign)
+        capped = campaign is not None and campaign.cap is not None
+        return one.at > since and (capped or (one.marketing and bool(definitions.policy.frequency_caps)))
+
+    free = len(sends) - SENDS
+    kept = []
+    for one in sends:
+        if free and one is not send and not counted(one):
+            free -= 1
+        else:
+            kept.append(one)
+    profile.sends = kept
+
+
 def _suppressed(turn: Turn, profile: Profile, campaign: Campaign, at: int) -> str | None:
     """Why this message may not go out now; None if it may."""
     if profile.consent.get("suppressed"):
@@ -170,6 +212,8 @@ def _suppressed(turn: Turn, profile: Profile, campaign: Campaign, at: int) -> st
         return "no_consent"
     if campaign.channel != "log" and not _address(profile, campaign.channel):
         return "no_address"
+    if campaign.items == "cart" and not profile.cart:
+        return "empty_cart"
     sends = [(send.at, send.campaign, send.marketing) for send in profile.sends]
     return allowed(sends, at, campaign, turn.brain.definitions.policy)
 

@@ -19,7 +19,6 @@ from models.profile.state import Exposure, Profile
 from models.profile.update import order_value_minor, to_minor
 from models.wire import Input
 
-
 HALF = 1 << 32
 VALUE_LIMIT = 10**12  # minor units that one user can bring a metric
 

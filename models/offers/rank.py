@@ -119,8 +119,16 @@ def rank_offers(
         name, price = recs.items.get(item, ("", None))
         chance = round(propensity(i, place, len(base), explore), 6)
         answer.append(RankedOffer(offer.id, item, name, score, reason, chance, price))
+    best = answer[0].name if answer else ""
     extra = [offer for offer in open_offers if offer.kind == "shipping"][:EXTRA_OFFERS]
-    return answer + [RankedOffer(o.id, None, o.text, 0.0, o.description or "eligible", 1.0) for o in extra]
+    return answer + [RankedOffer(o.id, None, _named(o, best), 0.0, o.description or "eligible", 1.0) for o in extra]
+
+
+def _named(offer: Offer, best: str) -> str:
+    """The offer's text with the best item in it; what it is, while no item is known."""
+    if not best and "{item}" in offer.text:
+        return offer.description or offer.id
+    return offer.text.format(item=best)
 
 
 def _fits(offer: Offer, item: str) -> bool:

@@ -15,6 +15,7 @@ SUPPRESSED = {
     "no_address": "no address",
     "suppressed_address": "address is blocked",
     "answered": "no longer needed",
+    "empty_cart": "nothing left in the cart",
 }
 
 

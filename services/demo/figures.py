@@ -45,11 +45,16 @@ class _Offers(msgspec.Struct):
     offers: list[_RankedOffer]
 
 
+class _Cause(msgspec.Struct):
+    at: int
+
+
 class _Message(msgspec.Struct):
     type: str
     id: str
     user: str
     campaign: str
+    cause: _Cause
     suppressed: str | None = None
 
 
@@ -74,11 +79,15 @@ _feedback = msgspec.json.Decoder(_Feedback).decode
 
 @dataclass(slots=True)
 class Funnel:
-    """One campaign's messages: ids by stage, so that a record that lies twice in the log counts once."""
+    """One campaign's messages: ids by stage, so that a record that lies twice in the log counts once.
+
+    `causes` holds user and event time of what each message that was sent answers.
+    """
 
     commanded: set[str] = field(default_factory=set)
     suppressed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     stages: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    causes: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def decided(self) -> int:
@@ -145,6 +154,8 @@ class Figures:
         if found.type == "MessageSuppressed":
             funnel.suppressed[found.suppressed or "unknown"].add(found.id)
         else:
+            if found.id not in funnel.commanded:
+                funnel.causes.append((found.user, found.cause.at))
             funnel.commanded.add(found.id)
 
     def add_feedback(self, value: bytes) -> None:

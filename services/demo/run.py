@@ -19,15 +19,16 @@ from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR
 from config.topics import DAY_MS, FEEDBACK, MESSAGES
 from models.errors import KairosError
+from models.experiments.statistics import Proportion
 from services.bus import Follower, Publisher, create_topics
-from services.demo.events import SEED, ShopEvents, iso
+from services.demo.events import REGISTERED_BEFORE_MS, SEED, ShopEvents, iso
 from services.demo.figures import Figures, gather
 from services.demo.history import History, load_history
 from services.demo.live import LatencySamples, Responses
 from services.demo.reactions import Reactions
 from services.demo.replay import Pace, Progress, Replay
 from services.demo.summary import AuditVerdict, Learning, Summary, day, render
-from services.demo.verdict import Purchases, judge_alerts, judge_offers
+from services.demo.verdict import Purchases, judge_alerts, judge_offers, judge_reminders
 from services.embedded.stack import EmbeddedStack
 from services.state.counters import read_counters
 from services.state.lanes import read_watermarks
@@ -94,6 +95,7 @@ def run_demo(options: Options, audit: Audit | None = None, console: Console | No
         http_port=options.http_port,
         config_dir=options.config_dir,
         ticker=False,  # the replay makes the time pass
+        settings={"KAIROS_STRICT_ORDER": "true"},
     )
     try:
         definitions = load_definitions(options.config_dir or PACKAGE_CONFIG_DIR)
@@ -170,7 +172,7 @@ def _replay_and_judge(
                 on_progress=told,
                 pace=options.pace,
             )
-            progress = replay.run(start_ms, end_ms)
+            progress = replay.run(start_ms - REGISTERED_BEFORE_MS, end_ms)
             display.show(progress)
             display.say("waiting for the last mails")
             unfinished = replay.settle(progress, responses.unfinished, options.deliver_s)
@@ -180,8 +182,8 @@ def _replay_and_judge(
             live = reader.read_now((), ())
             counters = read_counters(redis, options.lanes)
         summary = summarise(history, shop, definitions, progress, figures, counters, live, samples)
-        problems = _problems(options, unfinished, figures, verdict, progress)
-        return replace(summary, audit=verdict, problems=problems)
+        summary = replace(summary, audit=verdict)
+        return replace(summary, problems=_problems(options, unfinished, summary, progress))
     finally:
         clear_demo(redis)
         follower.close()
@@ -219,7 +221,7 @@ def summarise(
         history.start_ms + churn.horizon_ms,
     )
     return Summary(
-        start_ms=progress.started_ms,
+        start_ms=history.start_ms,
         end_ms=min(progress.end_ms, history.end_ms),
         counts=shop.counts,
         users=len(shop.users),
@@ -233,6 +235,7 @@ def summarise(
         names=history.names,
         alerts=alerts,
         offers=judge_offers(purchases, figures.answers),
+        reminders=_reminders(definitions, purchases, figures),
         learning=learning,
         wall_s=progress.wall_s,
         events=progress.events + progress.reactions,
@@ -241,10 +244,19 @@ def summarise(
     )
 
 
-def _problems(
-    options: Options, unfinished: int, figures: Figures, audit: AuditVerdict | None, progress: Progress
-) -> tuple[str, ...]:
+def _reminders(definitions: Definitions, purchases: Purchases, figures: Figures) -> Proportion:
+    """Judge every campaign that waits for an order that does not come."""
+    found = Proportion(0, 0)
+    for campaign in definitions.campaigns:
+        after_ms = campaign.trigger.after_ms
+        if after_ms and "Order Completed" in campaign.trigger.unless and campaign.id in figures.funnels:
+            found += judge_reminders(purchases, figures.funnels[campaign.id].causes, after_ms)
+    return found
+
+
+def _problems(options: Options, unfinished: int, summary: Summary, progress: Progress) -> tuple[str, ...]:
     found = []
+    figures, audit, reminders = summary.figures, summary.audit, summary.reminders
     if progress.clock_ms < progress.end_ms:
         found.append(f"the lanes stopped on {day(progress.clock_ms)}")
     if unfinished:
@@ -258,6 +270,9 @@ def _problems(
         found.append("the audit was not run")
     elif not audit.ok:
         found.append("the audit found differences")
+    if reminders.successes < reminders.n:
+        wrong = reminders.n - reminders.successes
+        found.append(f"{wrong:,} reminders of a cart went to customers who had ordered")
     if not figures.answers or not figures.messages:
         found.append("no offers or no messages were decided")
     if not figures.alerts and (options.days is None or options.days >= _FULL_YEAR_DAYS):

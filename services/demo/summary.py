@@ -69,7 +69,8 @@ class Summary:
     revenue_minor, refunds_minor : real, from the file. lines_total, lines_without_customer : of the file.
     figures : what was published. counters : Kairos's running counters ("exp:id", "camp:id").
     experiments : definitions. names : product's description by id.
-    alerts, offers : verdicts. learning : of the churn model.
+    alerts, offers : verdicts. reminders : cart mails, and those whose customer had really left the cart.
+    learning : of the churn model.
     wall_s, events : for the throughput. log_latency, kairos_latency : the two parts.
     audit : verdict of the audit; None if it was not run. problems : what keeps the demo from being all well.
     """
@@ -88,6 +89,7 @@ class Summary:
     names: Mapping[str, str]
     alerts: AlertVerdict
     offers: OfferVerdict
+    reminders: Proportion
     learning: Learning
     wall_s: float
     events: int
@@ -326,6 +328,11 @@ def _right(summary: Summary) -> RenderableType:
             f"{summary.names.get(item, 'a product without description')} ({number}x)" for item, number in best
         )
         lines.append(Text(f"  offered and then bought most often: {said}", style="dim"))
+    if summary.reminders.n:
+        lines += [
+            Text("Reminders of a cart: the share that went to a customer who had really left it"),
+            Text(f"  by Kairos           {share_of(summary.reminders)}"),
+        ]
     lines.append(Text(_learning_line(learning), style="dim"))
     return _section("Was Kairos right?", *lines)
 

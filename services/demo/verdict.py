@@ -167,6 +167,17 @@ def judge_offers(purchases: Purchases, answers: Sequence[Ranked], top: int = TOP
     return OfferVerdict(Proportion(baskets, kairos), Proportion(baskets, best), hits)
 
 
+def judge_reminders(purchases: Purchases, causes: Iterable[tuple[str, int]], after_ms: int) -> Proportion:
+    """Count the reminders whose customer really had not ordered within `after_ms` of filling the cart.
+
+    Parameters
+    ----------
+    causes : customer and event time of the cart, of each reminder that was sent.
+    """
+    found = [not purchases.returned(user, at_ms - 1, after_ms + 1) for user, at_ms in causes]
+    return Proportion(len(found), sum(found))
+
+
 class _BestSellers:
     """Products in the most baskets of the 30 days before a day; ties by id."""
 

@@ -23,7 +23,7 @@ from models.wire import header
 from services.state.store import Change, LaneStore, Loaded
 
 TIMERS_AT_ONCE = 1000
-OPEN = "open"
+OPEN, BATCH = "open", "batch"
 _json = msgspec.json.Encoder().encode
 
 
@@ -69,8 +69,8 @@ class Position:
     def watermark_after(self, batch: Batch) -> int:
         """The lane's watermark once `batch` is applied."""
         marks = list(self.state.watermarks)
-        if batch.source_index >= 0:
-            marks[batch.source_index] = max(marks[batch.source_index], batch.watermark)
+        for part in batch.parts:
+            marks[part.source_index] = max(marks[part.source_index], part.watermark)
         return min(marks)
 
 
@@ -113,14 +113,13 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
         for user, packed in zip(users, loaded.profiles, strict=True)
     }
     outcome = decide(profiles, loaded.due, batch, state, brain)
-    after = fence.step(batch.source_index if batch.source_index >= 0 else None, batch.end)
+    after = fence.step({part.source_index: part.end for part in batch.parts})
     entry = JournalEntry(
         lane=batch.lane,
         seq=after.seq,
         epoch=state.epoch,
-        source=batch.source,
-        start=fence.offsets[batch.source_index] if batch.source_index >= 0 else 0,
-        end=batch.end,
+        kind=BATCH,
+        sources=[(part.source, fence.offsets[part.source_index], part.end) for part in batch.parts],
         watermark=state.watermark,
         broker_ms=batch.broker_ms,
         fired=loaded.due,
@@ -152,14 +151,13 @@ def open_lane(store: LaneStore, lane: int, epoch: int, brain: Brain) -> Done:
     loaded = store.load(None, 0, lambda due: due)
     fence, state = decode_fence(loaded.fence, inputs), decode_state(loaded.state, inputs)
     state.epoch = max(state.epoch + 1, epoch)
-    after = fence.step(None, 0)
+    after = fence.step({})
     entry = JournalEntry(
         lane=lane,
         seq=after.seq,
         epoch=state.epoch,
-        source=OPEN,
-        start=0,
-        end=0,
+        kind=OPEN,
+        sources=[],
         watermark=state.watermark,
         broker_ms=0,
         fired=[],
@@ -180,7 +178,7 @@ def outputs(outcome: Outcome, batch: Batch, entry: JournalEntry) -> list[Output]
         origin = header(record.headers, "kairos-origin") or event.message_id
         kept = [(name, value or b"") for name, value in record.headers if not name.startswith("kairos-")]
         kept.append(("kairos-origin", origin.encode()))
-        found.append(Output(batch.source, owner, event.user.encode(), record.value or b"", kept))
+        found.append(Output(event.source, owner, event.user.encode(), record.value or b"", kept))
     found.append(_journal(entry))
     return found
 

@@ -16,7 +16,7 @@ import redis
 
 from config.topics import DAY_MS, FEEDBACK, INPUT_NAMES
 from models.brain import Brain
-from models.chunk import Batch, read_chunk
+from models.chunk import Batch, merge, read_chunk
 from models.decisions import BasketExample, ChurnExample, MessageCommand
 from models.delivery import State, feedback
 from models.learners.session import ChurnModel, RecsModel
@@ -29,7 +29,6 @@ from services.state.redis_lane import RedisLaneStore
 from services.state.step import begin, open_lane, read_position, work
 
 LANE = 0
-CHUNK = 1000
 TEACH_EVERY_DAYS = 7
 _encode = msgspec.json.encode
 
@@ -74,10 +73,9 @@ class YearLane:
         for name in INPUT_NAMES:
             found[name].sort(key=lambda pair: pair[0])
             found[name].append((end_ms, b'{"type":"tick","timestamp":%d}' % end_ms))
-        batches = [batch for index, name in enumerate(INPUT_NAMES) for batch in self._batches(index, name, found[name])]
-        for batch in sorted(batches, key=lambda batch: batch.first_ms):
-            self._apply(batch)
-            self._fire(end_ms)
+        self._apply(merge([self._chunk(index, name, found[name]) for index, name in enumerate(INPUT_NAMES)]))
+        while (due := self._position.next_due) is not None and 0 < due <= self._position.state.watermark:
+            self._apply(Batch(LANE, 1, broker_ms=end_ms))
 
     def teach(self) -> None:
         """Decide with what was learned up to now."""
@@ -85,19 +83,13 @@ class YearLane:
         recs = Recs(payload.items, payload.neighbours, payload.popular, 1)
         self.brain = self.brain.with_models(self.churn.linear_model(), recs)
 
-    def _batches(self, index: int, name: str, found: list[tuple[int, bytes]]) -> Iterator[Batch]:
-        for first in range(0, len(found), CHUNK):
-            part = found[first : first + CHUNK]
-            start = self._ends[index]
-            self._ends[index] = end = start + len(part)
-            records = [Record(start + i, at_ms, b"", value) for i, (at_ms, value) in enumerate(part)]
-            yield read_chunk(
-                records, topic=name, topic_index=index, lane=LANE, lanes=1, start=start, end=end, future_limit_ms=0
-            )
-
-    def _fire(self, now_ms: int) -> None:
-        while (due := self._position.next_due) is not None and 0 < due <= self._position.state.watermark:
-            self._apply(Batch(LANE, 1, "", -1, 0, 0, broker_ms=now_ms))
+    def _chunk(self, index: int, name: str, found: list[tuple[int, bytes]]) -> Batch:
+        start = self._ends[index]
+        self._ends[index] = end = start + len(found)
+        records = [Record(start + i, at_ms, b"", value) for i, (at_ms, value) in enumerate(found)]
+        return read_chunk(
+            records, topic=name, topic_index=index, lane=LANE, lanes=1, start=start, end=end, future_limit_ms=0
+        )
 
     def _apply(self, batch: Batch) -> None:
         position = self._position

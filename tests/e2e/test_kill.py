@@ -40,7 +40,12 @@ DAYS = 15
 @pytest.fixture(params=["embedded", "apache"])
 def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedStack]:
     """All roles over the embedded servers, and over Apache Kafka and the system's Redis."""
-    common = {"lanes": LANES, "ticker": False, "policy": RestartPolicy(quick_deaths_max=20)}
+    common = {
+        "lanes": LANES,
+        "ticker": False,
+        "policy": RestartPolicy(quick_deaths_max=20),
+        "settings": {"KAIROS_STRICT_ORDER": "true"},
+    }
     roles = ("decide", "learn", "deliver")
     if request.param == "embedded":
         with EmbeddedStack(tmp_path, create_topics, roles=roles, **common) as found:  # type: ignore[arg-type]

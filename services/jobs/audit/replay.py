@@ -10,7 +10,7 @@ import msgspec
 from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
-from models.chunk import Batch, dead_letter, read_chunk
+from models.chunk import Batch, dead_letter, merge, read_chunk
 from models.decisions import JournalEntry, MessageCommand
 from models.wire import Record
 from services.bus.reader import Record as LogRecord
@@ -97,7 +97,7 @@ def replay_lane(
             done.differences.append(f"lane {lane}: the journal jumps from batch {position.fence.seq} to {entry.seq}")
             break
         brain = brain_of(entry.policy, entry.versions)
-        if entry.source == OPEN:
+        if entry.kind == OPEN:
             store.commit(open_lane(store, lane, entry.epoch, brain).change)
         else:
             batch = _batch(entry, inputs, settings)
@@ -109,7 +109,7 @@ def replay_lane(
                 worked = work(loaded, users, batch, brain, ())
             except Exception as error:  # noqa: BLE001 - decide's guard refused this very record, so does the replay
                 for event in batch.inputs:
-                    batch.rejected.append(dead_letter(entry.source, lane, event.record, "failed", repr(error)))
+                    batch.rejected.append(dead_letter(event.source, lane, event.record, "failed", repr(error)))
                 batch.inputs.clear()
                 loaded, users = begin(store, position, batch)
                 worked = work(loaded, users, batch, brain, ())
@@ -125,16 +125,21 @@ def replay_lane(
 
 
 def _batch(entry: JournalEntry, inputs: Inputs, settings: Settings) -> Batch:
-    if not entry.source:
-        return Batch(entry.lane, settings.lanes, "", -1, 0, 0, broker_ms=entry.broker_ms)
-    return read_chunk(
-        inputs.take(entry.source, entry.start, entry.end),
-        topic=entry.source,
-        topic_index=INPUT_NAMES.index(entry.source),
-        lane=entry.lane,
-        lanes=settings.lanes,
-        start=entry.start,
-        end=entry.end,
-        future_limit_ms=settings.future_limit_ms,
-        watermark_delay_ms=settings.watermark_delay_ms,
+    if not entry.sources:
+        return Batch(entry.lane, settings.lanes, broker_ms=entry.broker_ms)
+    return merge(
+        [
+            read_chunk(
+                inputs.take(topic, start, end),
+                topic=topic,
+                topic_index=INPUT_NAMES.index(topic),
+                lane=entry.lane,
+                lanes=settings.lanes,
+                start=start,
+                end=end,
+                future_limit_ms=settings.future_limit_ms,
+                watermark_delay_ms=settings.watermark_delay_ms,
+            )
+            for topic, start, end in entry.sources
+        ]
     )

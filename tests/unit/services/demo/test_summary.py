@@ -96,6 +96,7 @@ def summary() -> Summary:
             Proportion(400, 300), Proportion(100, 70), Proportion(300, 230), Proportion(5000, 2500), 12
         ),
         offers=OfferVerdict(Proportion(1000, 500), Proportion(1000, 300), {"22064": 9}),
+        reminders=Proportion(50, 49),
         learning=Learning(True, 5_000, 1_275_000_000_000, 1_267_000_000_000),
         wall_s=200.0,
         events=850_000,
@@ -136,6 +137,7 @@ def test_it_says_what_a_marketer_asks() -> None:
         "simulator's orders (£12) are in no sum of real revenue",
         "of all alerts 75.0 % (300 of 400; 95 % interval 70.5 to 79.0 %)",
         "of all customers 50.0 % (2,500 of 5,000",
+        "really left it by Kairos 98.0 % (49 of 50",
         "12 more alerts cannot be judged yet",
         "by Kairos 50.0 % (500 of 1,000",
         "by best sellers 30.0 %",

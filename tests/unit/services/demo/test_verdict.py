@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from config.topics import DAY_MS
 from models.experiments.statistics import Proportion
 from services.demo.history import Invoice, Line
-from services.demo.verdict import Alert, Purchases, Ranked, judge_alerts, judge_offers
+from services.demo.verdict import Alert, Purchases, Ranked, judge_alerts, judge_offers, judge_reminders
 
 USERS = ("a", "b", "c")
 CODES = [f"{10_000 + number}" for number in range(14)]
@@ -110,6 +110,14 @@ def test_an_order_exactly_at_the_end_of_the_horizon_is_a_return_and_one_at_the_a
     assert not purchases.returned("a", 10 * DAY_MS, 90 * DAY_MS - 1)
     assert not purchases.returned("a", 100 * DAY_MS, 90 * DAY_MS)
     assert not purchases.returned("nobody", 0, 90 * DAY_MS)
+
+
+def test_a_reminder_is_right_if_no_order_came_while_it_waited() -> None:
+    hour = DAY_MS // 24
+    purchases = Purchases([order("a", 10)])
+    at = 10 * DAY_MS
+    causes = [("a", at - hour - 1), ("a", at - hour), ("a", at - 1), ("a", at), ("a", at + 1), ("b", at)]
+    assert judge_reminders(purchases, causes, hour) == Proportion(6, 3)
 
 
 def test_alerts_about_those_who_leave_beat_the_average_customer() -> None:
