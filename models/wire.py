@@ -7,7 +7,7 @@ both against each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -118,6 +118,7 @@ class Input:
         return found
 
 
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _NO_PROPERTIES = Properties()
 _decode_event = msgspec.json.Decoder(Event, strict=False).decode
 _decode_properties = msgspec.json.Decoder(Properties, strict=False).decode
@@ -144,7 +145,8 @@ def epoch_ms(value: datetime | float | None, default: int) -> int:
     if value is None:
         return default
     if isinstance(value, datetime):
-        return int((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp() * 1000)
+        # In whole numbers: a float of seconds times 1000 is a millisecond short now and then.
+        return ((value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
     return int(value)
 
 

@@ -150,5 +150,9 @@ def _offer_item(decision: OfferDecision, at: int) -> dict[str, Any]:
 
 def _message_item(command: MessageCommand, at: int) -> dict[str, Any]:
     tag = f"suppressed: {command.suppressed}" if command.suppressed else "to send"
-    text = f"{command.campaign} by {command.channel}"
+    channel = {"email": "e-mail", "log": "note"}.get(command.channel, command.channel)
+    text = f"{command.campaign.replace('-', ' ').capitalize()} {channel}"
+    items = command.data.get("items") or ()
+    if items:
+        text += f", with {items[0]['name']}"
     return {"at": at, "ts": command.at, "user": command.user, "text": text, "detail": command.reason, "tag": tag}
