@@ -152,16 +152,16 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
 
 
 def _experiments(turn: Turn, profile: Profile, event: Input) -> None:
-    """First exposures, then conversions: an event may be both."""
+    """Conversions, then first exposures: the event that exposes is not its own conversion."""
     brain = turn.brain
+    metrics = brain.metrics_on.get(event.name)
+    if metrics and profile.exposures:
+        convert(turn.out, profile, event, metrics)
     for experiment in brain.exposed_by.get(event.name, ()):
         if experiment.id not in profile.exposures:
             variant = brain.assign(experiment, event.user)
             if variant is not None:
                 expose(turn.out, profile, event.user, experiment, variant, event.at, cause_of(event))
-    metrics = brain.metrics_on.get(event.name)
-    if metrics and profile.exposures:
-        convert(turn.out, profile, event, metrics)
 
 
 def _moment(turn: Turn, profile: Profile, event: Input) -> None:

@@ -12,6 +12,7 @@ from config.loader import DefinitionError
 from config.settings import UnknownSettingError
 from models.errors import KairosError
 from services.cli import audit, look, ops, run
+from services.cli.train import train_app
 from services.jobs.evaluate.cli import evaluate_app
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app.command("up", rich_help_panel="Run")(run.up)
 app.command("worker", rich_help_panel="Run")(run.worker)
 app.command("audit", rich_help_panel="Prove")(audit.audit)
 app.add_typer(evaluate_app, rich_help_panel="Prove")
+app.add_typer(train_app, rich_help_panel="Prove")
 app.command("story", rich_help_panel="Look")(look.story)
 app.command("why", rich_help_panel="Look")(look.why)
 app.command("offers", rich_help_panel="Look")(look.offers)

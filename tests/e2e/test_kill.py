@@ -143,7 +143,7 @@ def test_kill_9_in_the_middle(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPa
         for experiment in definitions.experiments:
             fields = counters.get(f"exp:{experiment.id}", {})
             for variant in experiment.variants:
-                users = [user for user, (arm, _) in exposed[experiment.id].items() if arm == variant.id]
+                users = [user for user, (arm, _, _) in exposed[experiment.id].items() if arm == variant.id]
                 assert fields.get(f"{variant.id}:exposed", 0) == len(users)
             for metric in experiment.metrics:
                 if metric.kind == "proportion" and metric.campaign is None:

@@ -49,23 +49,23 @@ def orders_and_money(log: Iterable[dict[str, Any]]) -> tuple[Counter[str], Count
     return orders, money
 
 
-def exposures(bootstrap: str) -> dict[str, dict[str, tuple[str, int]]]:
-    """Experiment -> user -> (variant, time), from the topic; one exposure per user."""
-    found: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+def exposures(bootstrap: str) -> dict[str, dict[str, tuple[str, int, str]]]:
+    """Experiment -> user -> (variant, time, messageId of the cause), from the topic; one exposure per user."""
+    found: dict[str, dict[str, tuple[str, int, str]]] = defaultdict(dict)
     for record in read_topic(bootstrap, "exposures"):
         seen = json.loads(record.value or b"{}")
-        found[seen["experiment"]].setdefault(seen["user"], (seen["variant"], seen["at"]))
+        found[seen["experiment"]].setdefault(seen["user"], (seen["variant"], seen["at"], seen["cause"]["message_id"]))
     return found
 
 
 def converted(
-    log: Iterable[dict[str, Any]], exposed: dict[str, tuple[str, int]], name: str, within_ms: int
+    log: Iterable[dict[str, Any]], exposed: dict[str, tuple[str, int, str]], name: str, within_ms: int
 ) -> Counter[str]:
     """Users by variant with an event `name` inside the window after their exposure (to the second, as stored)."""
     users: dict[str, set[str]] = defaultdict(set)
     for event in log:
         seen = exposed.get(event["user"])
-        if event.get("event") != name or seen is None:
+        if event.get("event") != name or seen is None or event["messageId"] == seen[2]:
             continue
         if 0 <= event["at"] - seen[1] // 1000 * 1000 <= within_ms:
             users[seen[0]].add(event["user"])
