@@ -22,6 +22,7 @@ from support.compose_local import (
     ROOT,
     Addresses,
     ComposeLocal,
+    copied_into_image,
     load_compose,
     local_command,
     local_environment,
@@ -151,9 +152,10 @@ def test_the_environment_is_all_settings(name: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", ComposeLocal.names())
 def test_the_definitions_are_mounted(name: str) -> None:
-    mounted = {mount.split(":")[0] for mount in SERVICES[name]["volumes"]}
-    assert mounted == {f"./config/{kind}" for kind in ("campaigns", "offers", "experiments", "templates")}
-    assert all((ROOT / source).is_dir() for source in mounted)
+    """All of them: without churn.yaml or policy.yaml the roles would silently take the defaults."""
+    assert SERVICES[name]["volumes"] == ["./config:/etc/kairos:ro"]
+    assert (ROOT / "config" / "churn.yaml").is_file()
+    assert (ROOT / "config" / "policy.yaml").is_file()
 
 
 @pytest.mark.parametrize("name", ComposeLocal.names())
@@ -209,6 +211,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
         if line.startswith("COPY ") and "--from" not in line
         for source in line.split()[1:-1]
     ]
+    assert copied_into_image() == [source for source in copied if source != "requirements.lock"]
     allowed = [
         line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
     ]

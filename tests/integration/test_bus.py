@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from kafka.net.inet import KafkaNetSocket
 
 from config.topics import INPUT_NAMES, TOPICS, partitions_of
 from models.errors import ConfigurationError, TransientError
@@ -30,14 +31,21 @@ from support.kafka import KafkaServer
 from support.services import MissingServiceError, skip_or_fail
 
 LANES = 3
-# kafka-python 3.0 leaves the sockets of refused connections to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
 @pytest.fixture(autouse=True)
-def _collect_refused_sockets() -> Iterator[None]:
-    yield
-    gc.collect()
+def _close_refused_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close the socket of a refused connection: kafka-python 3.0 leaves that to the garbage collector."""
+    connect = KafkaNetSocket.sock_connect
+
+    async def closing(self: Any, net: Any, sock: Any, address: Any, timeout_at: float | None = None) -> Any:
+        try:
+            return await connect(self, net, sock, address, timeout_at=timeout_at)
+        except BaseException:
+            sock.close()
+            raise
+
+    monkeypatch.setattr(KafkaNetSocket, "sock_connect", closing)
 
 
 @pytest.fixture(scope="module", params=["apache", "embedded"])

@@ -1,14 +1,17 @@
 """Run the services of ``docker-compose.yml`` without an engine: their very commands, as local processes.
 
-Their environments are those of the file, too. What differs from a container is only what has to: addresses
-(``kafka:9092`` becomes the address that is given), the folder of the definitions, and the programs ``python``
-and ``kairos``, which are those of this environment.
+They run in a folder that holds what the Dockerfile copies and nothing else, with the variables of its ``ENV`` and of
+the compose file. What differs from a container is only what has to: addresses (``kafka:9092`` becomes the address that
+is given), the folder of the definitions, and the programs ``python`` and ``kairos``, which are those of this
+environment.
 """
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +20,16 @@ from typing import Any, Self
 
 from ruamel.yaml import YAML
 
-from services.embedded.process import Process
-from services.embedded.supervisor import Supervisor
 from support.ports import LOOPBACK, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
+DOCKERFILE = ROOT / "Dockerfile"
 
 # The image's /usr/local/bin/kairos does the same.
 _KAIROS = (sys.executable, "-c", "import sys; from services.cli import main; sys.exit(main())")
+# A test run that is killed must not leave workers behind.
+_DIES_WITH_US = (sys.executable, "-I", "-S", str(ROOT / "services" / "embedded" / "child.py"), str(os.getpid()))
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
 
 
@@ -63,6 +67,14 @@ class Addresses:
     smtp_host: str = LOOPBACK
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process ended: its exit code (below 0: by a signal), and the seconds from SIGTERM to the end."""
+
+    code: int
+    seconds: float
+
+
 def local_environment(service: Mapping[str, Any], addresses: Addresses) -> dict[str, str]:
     """Return the service's environment with the addresses of this machine.
 
@@ -90,10 +102,10 @@ def local_environment(service: Mapping[str, Any], addresses: Addresses) -> dict[
 
 
 def _mounted_config(service: Mapping[str, Any]) -> Path:
-    sources = {Path(mount.split(":")[0]).parent for mount in service["volumes"] if ":/etc/kairos/" in mount}
+    sources = [mount.split(":")[0] for mount in service["volumes"] if mount.split(":")[1] == "/etc/kairos"]
     if len(sources) != 1:
         raise ValueError(f"the definitions are mounted from {sources}, expected one folder")
-    return (ROOT / sources.pop()).resolve()
+    return (ROOT / sources[0]).resolve()
 
 
 def local_command(command: Sequence[str]) -> tuple[str, ...]:
@@ -104,15 +116,36 @@ def local_command(command: Sequence[str]) -> tuple[str, ...]:
     return (*programs[command[0]], *command[1:])
 
 
+def copied_into_image() -> list[str]:
+    """What the Dockerfile's last stage copies of this tree into its working directory."""
+    last = DOCKERFILE.read_text().rpartition("\nFROM ")[2]
+    return re.findall(r"^COPY (?!--)(\S+) \./\1$", last, re.MULTILINE)
+
+
+def image_variables() -> dict[str, str]:
+    """The ``ENV`` of the Dockerfile's last stage."""
+    last = DOCKERFILE.read_text().rpartition("\nFROM ")[2]
+    block = re.search(r"^ENV ((?:.*\\\n)*.*)$", last, re.MULTILINE)
+    assert block is not None
+    return dict(word.split("=", 1) for word in block[1].replace("\\\n", " ").split())
+
+
+def make_image_folder(folder: Path) -> Path:
+    """Make the image's ``/app``: what the Dockerfile copies, and nothing else."""
+    for name in copied_into_image():
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    return folder
+
+
 class ComposeLocal:
-    """The services of the compose file that are built here, as processes.
+    """The services of the compose file that are built here, as processes. Nothing that dies is started again.
 
     Parameters
     ----------
     addresses
         The servers to use.
-    log_dir
-        Folder for one log per service.
+    folder
+        For one log per service, and the stand-ins of the image's ``/app`` and ``/tmp``.
     variables
         Values for ``${...}`` in the file.
 
@@ -124,55 +157,96 @@ class ComposeLocal:
     ...     wait_until(lambda: compose.healthy("decide"), "decide", 60)
     """
 
-    def __init__(self, addresses: Addresses, log_dir: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, addresses: Addresses, folder: Path, variables: Mapping[str, str] | None = None) -> None:
         services = load_compose(variables=variables)["services"]
         self._services: dict[str, Any] = {name: service for name, service in services.items() if "build" in service}
-        self._addresses = addresses
-        self._log_dir = log_dir
-        self.supervisor = Supervisor()
+        self.addresses = addresses
+        self._folder = folder
+        self.app = folder / "app"
+        self._home = folder / "tmp"
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
     def names(cls) -> list[str]:
         """Names of the services that are built here, in the order of the file."""
         return [name for name, service in load_compose()["services"].items() if "build" in service]
 
-    def process(self, name: str) -> Process:
-        """Describe the local process of a service."""
-        service = self._services[name]
-        return Process(
-            name=name,
-            argv=local_command(service["command"]),
-            env=self._environment(name),
-            log_path=self._log_dir / f"{name}.log",
-            restart=service["restart"] != "no",
-            cwd=ROOT,
-        )
+    def environment(self, name: str) -> dict[str, str]:
+        """What a service finds in its environment, beside what is ours anyway."""
+        inside = {"/app": str(self.app), "/tmp": str(self._home)}
+        image = {key: inside.get(value, value) for key, value in image_variables().items() if key != "PATH"}
+        return {**image, "TMPDIR": inside["/tmp"], **local_environment(self._services[name], self.addresses)}
 
-    def run(self, name: str, timeout_s: float = 60.0) -> None:
-        """Run a service that ends by itself, like ``topics``; its failure is an error with its output."""
-        self._execute(local_command(self._services[name]["command"]), name, timeout_s, check=True)
+    def run(self, name: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a service that ends by itself, like ``topics``, and wait for its end."""
+        return self.execute(name, self._services[name]["command"], timeout_s)
 
     def start(self, *names: str) -> None:
         """Start services that keep running."""
-        self.supervisor.start(*(self.process(name) for name in names))
+        for name in names:
+            if name in self._running:
+                raise ValueError(f"{name} runs already")
+            with self.log_path(name).open("ab") as log:
+                self._running[name] = subprocess.Popen(
+                    (*_DIES_WITH_US, *local_command(self._services[name]["command"])),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._merged(name),
+                    cwd=self.app,
+                    start_new_session=True,
+                )
+
+    def check(self) -> None:
+        """Raise if a service that was started has ended, with the end of its log."""
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                tail = self.log_path(name).read_text(errors="replace")[-4000:]
+                raise RuntimeError(f"{name} ended with exit code {process.returncode}:\n{tail}")
 
     def healthy(self, name: str) -> bool:
         """Run the service's health check once, as the engine does."""
+        self.check()
         check = self._services[name]["healthcheck"]
         kind, *command = check["test"]
         if kind != "CMD":
             raise ValueError(f"the health check of {name} is not a CMD")
-        timeout_s = float(str(check["timeout"]).removesuffix("s"))
         try:
-            return self._execute(local_command(command), name, timeout_s, check=False) == 0
+            return self.execute(name, command, float(str(check["timeout"]).removesuffix("s"))).returncode == 0
         except subprocess.TimeoutExpired:
             return False
 
-    def stop(self) -> None:
-        """End all of them."""
-        self.supervisor.stop()
+    def execute(self, name: str, command: Sequence[str], timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a command where a service runs, as ``docker compose exec`` does."""
+        argv, env = local_command(command), self._merged(name)
+        return subprocess.run(argv, env=env, cwd=self.app, capture_output=True, text=True, timeout=timeout_s)
+
+    def log_path(self, name: str) -> Path:
+        """The file that takes what a service says."""
+        return self._folder / f"{name}.log"
+
+    def stop(self, grace_s: float = 30.0) -> dict[str, Ended]:
+        """Send SIGTERM to all that were started, as the engine does, and wait; kill what is left after `grace_s`."""
+        asked_at = time.monotonic()
+        for process in self._running.values():
+            if process.poll() is None:
+                process.terminate()
+        ended: dict[str, Ended] = {}
+        while len(ended) < len(self._running):
+            seconds = time.monotonic() - asked_at
+            for name, process in self._running.items():
+                if name not in ended and process.poll() is None and seconds > grace_s:
+                    process.kill()
+                    process.wait()
+                if name not in ended and process.poll() is not None:
+                    ended[name] = Ended(process.returncode, seconds)
+            time.sleep(0.02)
+        self._running.clear()
+        return ended
 
     def __enter__(self) -> Self:
+        self._home.mkdir()
+        make_image_folder(self.app)
         return self
 
     def __exit__(
@@ -180,15 +254,9 @@ class ComposeLocal:
     ) -> None:
         self.stop()
 
-    def _environment(self, name: str) -> dict[str, str]:
-        return local_environment(self._services[name], self._addresses)
-
-    def _execute(self, argv: tuple[str, ...], name: str, timeout_s: float, *, check: bool) -> int:
-        environment = {**os.environ, **self._environment(name)}
-        done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
-        if check and done.returncode:
-            raise RuntimeError(f"{name} ended with exit code {done.returncode}:\n{done.stdout}{done.stderr}")
-        return done.returncode
+    def _merged(self, name: str) -> dict[str, str]:
+        ours = {key: value for key, value in os.environ.items() if not key.startswith("KAIROS_")}
+        return {**ours, **self.environment(name)}
 
 
 def free_addresses(bootstrap: str, redis_url: str, smtp_port: int) -> Addresses:

