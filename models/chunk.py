@@ -10,6 +10,7 @@ from models.errors import InvalidEventError
 from models.wire import Input, Record, decode, header
 
 CARRIED_BYTES = 256 * 1024  # a larger refused record is cut in dead-letters; it still lies where it was
+CARRIED_HEADERS, CARRIED_HEADER_BYTES = 32, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Batch:
     broker_ms : newest broker time in it.
     received : records in it.
     times : event time of each record in log order, 0 for a refused one (of a batch that was read, not merged).
+    failed : the core could not apply it (see :func:`fail`).
     """
 
     lane: int
@@ -53,6 +55,7 @@ class Batch:
     broker_ms: int = 0
     received: int = 0
     times: list[int] = field(default_factory=list)
+    failed: bool = False
 
     @property
     def first_ms(self) -> int:
@@ -83,6 +86,9 @@ def _at(event: Input) -> int:
 def dead_letter(topic: str, partition: int, record: Record, reason: str, detail: str) -> DeadLetter:
     """A refused record as it is told to `dead-letters`."""
     value = record.value or b""
+    headers = [(name[:200], (content or b"")) for name, content in record.headers[:CARRIED_HEADERS]]
+    cut = len(value) > CARRIED_BYTES or len(record.headers) > len(headers)
+    cut = cut or any(len(content) > CARRIED_HEADER_BYTES for _, content in headers)
     return DeadLetter(
         topic=topic,
         partition=partition,
@@ -92,9 +98,17 @@ def dead_letter(topic: str, partition: int, record: Record, reason: str, detail:
         broker_ms=record.broker_ms,
         key=None if record.key is None else record.key[:1000].decode("utf-8", "replace"),
         value=value[:CARRIED_BYTES],
-        truncated=len(value) > CARRIED_BYTES,
-        headers=[(k, (v or b"").decode("utf-8", "replace")) for k, v in record.headers],
+        truncated=cut,
+        headers=[(name, content[:CARRIED_HEADER_BYTES].decode("utf-8", "replace")) for name, content in headers],
     )
+
+
+def fail(batch: Batch, detail: str) -> None:
+    """Refuse what could be read, because the core cannot apply it."""
+    for event in batch.inputs:
+        batch.rejected.append(dead_letter(event.source, batch.lane, event.record, "failed", detail))
+    batch.inputs.clear()
+    batch.failed = True
 
 
 def read_chunk(  # noqa: PLR0913 - all but the records by name

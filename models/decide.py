@@ -38,6 +38,7 @@ class Turn:
     out: Outcome
     rows: list[ScoreRow]
     watermark_before: int
+    again: frozenset[Input] = frozenset()
 
 
 def decide(
@@ -59,7 +60,7 @@ def decide(
     Everything that has to be written, in one transaction.
     """
     known = {user: profile for user, profile in profiles.items() if profile is not None}
-    turn = Turn(batch, lane, brain, known, Outcome(), [], lane.watermark)
+    turn = Turn(batch, lane, brain, known, Outcome(), [], lane.watermark, _forwarded_again(batch, lane))
     out = turn.out
     lane.received += batch.received
     lane.rejected += len(batch.rejected)
@@ -94,18 +95,35 @@ def decide(
     return out
 
 
+def _forwarded_again(batch: Batch, lane: LaneState) -> frozenset[Input]:
+    """Forwarded records that were taken before; notes the positions of the others.
+
+    In the order of the log: the batch is in the order of event time, in which an older position may come later.
+    """
+    forwarded = [event for event in batch.inputs if event.record.headers and origin_of(event.record) is not None]
+    again = set()
+    for event in sorted(forwarded, key=_by_offset):
+        origin = origin_of(event.record)
+        assert origin is not None
+        source = f"{event.source} {origin[0]}"
+        if lane.origins.get(source, (-1, -1, -1)) >= origin[1]:
+            again.add(event)
+        else:
+            lane.origins[source] = origin[1]
+    return frozenset(again)
+
+
+def _by_offset(event: Input) -> int:
+    return event.record.offset
+
+
 def _owned(turn: Turn, event: Input) -> Profile | None:
     """Profile of the event's user, new if need be; None when the record is not this lane's or came twice."""
     profile = turn.profiles.get(event.user)
     batch, lane = turn.batch, turn.lane
-    if event.record.headers:
-        origin = origin_of(event.record)
-        if origin is not None:
-            source = f"{event.source} {origin[0]}"
-            if lane.origins.get(source, (-1, -1, -1)) >= origin[1]:
-                lane.duplicate += 1
-                return None
-            lane.origins[source] = origin[1]
+    if event in turn.again:
+        lane.duplicate += 1
+        return None
     if profile is not None:
         return profile
     # Only users without a profile are checked: whoever has one here was found to belong here.

@@ -187,6 +187,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
     sources : (input topic, from, to) of each chunk in it; none for a batch of timers only.
     watermark : the lane's watermark after the batch, ms. broker_ms : newest broker time seen in it.
     fired : users whose timers were looked at, in order. versions : snapshot name -> version; policy : definitions.
+    failed : the core could not apply the records of the batch; they lie in dead-letters.
     """
 
     lane: int
@@ -199,3 +200,4 @@ class JournalEntry(msgspec.Struct, frozen=True):
     fired: list[str]
     versions: dict[str, int]
     policy: str
+    failed: bool = False

@@ -170,8 +170,9 @@ def decode(record: Record, position: str) -> Input | int:
     value = record.value
     if not value:
         raise InvalidEventError("unreadable", "the value is empty")
-    if len(value) > MAX_RECORD_BYTES:
-        raise InvalidEventError("too_large", f"{len(value)} bytes, at most {MAX_RECORD_BYTES}")
+    size = len(value) + (_size(record.headers) if record.headers else 0)
+    if size > MAX_RECORD_BYTES:
+        raise InvalidEventError("too_large", f"{size} bytes, at most {MAX_RECORD_BYTES}")
     if not value.isascii() and not _is_utf8(value):  # the decoder skips over fields that it does not know
         raise InvalidEventError("unreadable", "not UTF-8")
     event = _cloud_event(record) if record.headers else None
@@ -203,6 +204,11 @@ def decode(record: Record, position: str) -> Input | int:
     if len(message_id) > MAX_ID_LENGTH:
         raise InvalidEventError("wrong_type", f"the messageId is longer than {MAX_ID_LENGTH} characters")
     return Input(user, at, name, message_id, event, record)
+
+
+def _size(headers: Headers) -> int:
+    """Bytes of headers, with which a record of another lane is forwarded."""
+    return sum(len(name) + len(content or b"") for name, content in headers)
 
 
 def _is_utf8(value: bytes) -> bool:

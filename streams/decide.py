@@ -12,6 +12,7 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from config.loader import load_definitions
@@ -25,7 +26,7 @@ from models.offers.recs import Recs
 from services.state.lanes import read_fences
 from services.state.live import publish_worker, push_tail, retire_worker
 from services.state.policies import keep_policy
-from services.state.redis_lane import RedisLaneStore, connect
+from services.state.redis_lane import RedisLaneStore, connect, run_id, translated
 from services.state.snapshots import SnapshotReader
 from streams.app import build_app
 from streams.lane import Lane, LaneContext
@@ -51,6 +52,8 @@ class DecideRole:
         self._crashing: asyncio.Future[None] | None = None
         self.outlet = KafkaOutlet(settings.kafka)
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
+        self._redis_run = ""
+        self._swapping = asyncio.Lock()
         self._brain = Brain(load_definitions(settings.config_dir, condition_fault))
         self._context = LaneContext(
             settings=settings,
@@ -58,6 +61,7 @@ class DecideRole:
             meter=self.meter,
             is_current=lambda chunk: chunk_consumer(self.app).is_current(chunk),
             rewind=self._rewind,
+            refresh=self._refresh,
             crash=self._crash,
         )
         set_position_source(self.app, self._positions)
@@ -121,7 +125,10 @@ class DecideRole:
         return {tp: offset for tp, offset in found.items() if offset >= 0}
 
     async def _rewind(self, number: int) -> None:
-        await chunk_consumer(self.app).rewind([TP(name, number) for name in INPUT_NAMES])
+        try:
+            await chunk_consumer(self.app).rewind([TP(name, number) for name in INPUT_NAMES])
+        except KafkaError as error:
+            raise TransientError(f"Kafka: {error!r}") from error
 
     def _crash(self, error: BaseException | None) -> None:
         log.error("lane_crashed", error=repr(error))
@@ -131,23 +138,41 @@ class DecideRole:
 
     async def _start_shared(self) -> None:
         await self.outlet.start()
-        await asyncio.to_thread(keep_policy, self._redis, self._brain.definitions)
-        await self._swap()
+        await self._refresh()
         self._started = True
 
+    async def _refresh(self) -> None:
+        """See that Redis holds what the next decisions name in the journal, before a lane begins with it."""
+        await asyncio.to_thread(keep_policy, self._redis, self._brain.definitions)
+        await self._swap()
+
     async def _swap(self) -> None:
-        """Take newer snapshots, between two batches."""
-        reader = SnapshotReader(self._redis)
-        latest = await asyncio.to_thread(reader.latest, MODELS)
-        churn, recs = self._brain.churn, self._brain.recs
-        if latest.get("churn", 0) != churn.version and "churn" in latest:
-            churn = LinearModel.from_envelope(await asyncio.to_thread(reader.load, "churn", latest["churn"]))
-        if latest.get("recs", 0) != recs.version and "recs" in latest:
-            envelope = await asyncio.to_thread(reader.load, "recs", latest["recs"])
-            recs = await asyncio.to_thread(Recs.from_envelope, envelope)
-        if churn is not self._brain.churn or recs is not self._brain.recs:
-            self._brain = self._brain.with_models(churn, recs)
-            log.info("models", **self._brain.versions)
+        """Take newer snapshots, between two batches.
+
+        After a restart of Redis also those of the same version: it may have gone back in time, and learn may have
+        given a number a second time.
+        """
+        async with self._swapping:
+            run = await asyncio.to_thread(run_id, self._redis)
+            anew = run != self._redis_run
+            reader = SnapshotReader(self._redis)
+            latest = await asyncio.to_thread(reader.latest, MODELS)
+            churn, recs = self._brain.churn, self._brain.recs
+            version = latest.get("churn", 0)
+            if anew or version != churn.version:
+                churn = LinearModel.rule()
+                if version:
+                    churn = LinearModel.from_envelope(await asyncio.to_thread(reader.load, "churn", version))
+            version = latest.get("recs", 0)
+            if anew or version != recs.version:
+                recs = Recs()
+                if version:
+                    envelope = await asyncio.to_thread(reader.load, "recs", version)
+                    recs = await asyncio.to_thread(Recs.from_envelope, envelope)
+            if churn is not self._brain.churn or recs is not self._brain.recs:
+                self._brain = self._brain.with_models(churn, recs)
+                log.info("models", **self._brain.versions)
+            self._redis_run = run
 
     async def _poll_snapshots(self, app: faust.App) -> None:
         while not app.should_stop:
@@ -164,7 +189,10 @@ class DecideRole:
             value = b'{"type":"tick","timestamp":%d}' % int(time.time() * 1000)
             for number in list(self.lanes):
                 for name in INPUT_NAMES:
-                    await self.outlet.tick(name, number, value)
+                    try:
+                        await self.outlet.tick(name, number, value)
+                    except KafkaError as error:
+                        log.warning("tick_lost", lane=number, topic=name, error=repr(error))
 
     def _lag(self) -> dict[str, int]:
         consumer = chunk_consumer(self.app)
@@ -179,6 +207,21 @@ class DecideRole:
         return lag
 
     async def _report(self, app: faust.App) -> None:
+        """Tell the page what this worker does, until it ends; then take it off the page."""
+        try:
+            await self._watch(app)
+        finally:
+            # Faust cancels its tasks when it stops.
+            await asyncio.shield(asyncio.to_thread(self._retire))
+
+    def _retire(self) -> None:
+        try:
+            with translated():
+                retire_worker(self._redis, "decide", self.worker)
+        except TransientError as error:
+            log.warning("live_not_written", error=repr(error))
+
+    async def _watch(self, app: faust.App) -> None:
         """Tell the page, and end a worker that makes no progress while it lags or that refuses everything."""
         while not app.should_stop:
             await asyncio.sleep(0.5)
@@ -199,7 +242,6 @@ class DecideRole:
                 await app.crash(
                     RuntimeError(f"{self.meter.dead_in_a_row} records refused in a row: see `kairos dead-letters`")
                 )
-        await asyncio.to_thread(retire_worker, self._redis, "decide", self.worker)
 
     def _tell(self, payload: dict[str, Any]) -> None:
         publish_worker(self._redis, "decide", self.worker, payload)

@@ -37,7 +37,6 @@ from streams.producer import start_producer
 from streams.transport import (
     EARLIEST,
     Chunk,
-    PositionLostError,
     chunk_consumer,
     set_partition_hooks,
     set_position_source,
@@ -208,7 +207,7 @@ class DeliverRole:
             return  # revoked or opened anew meanwhile
         try:
             await chunk_consumer(self._app).rewind([TP(MESSAGES.name, lane.partition)])
-        except (PositionLostError, TransientError) as lost:
+        except Exception as lost:  # noqa: BLE001  nobody waits for this task: an error here would leave the lane dead
             await self._app.crash(lost)
 
     def _spawn(self, coroutine: Any) -> None:

@@ -63,6 +63,8 @@ class RawChunk(Protocol):
     def records(self) -> Sequence[RawRecord]: ...
     @property
     def fetched_at(self) -> float: ...
+    @property
+    def sought(self) -> int: ...
 
 
 class Outlet(Protocol):
@@ -203,8 +205,9 @@ class DeliverLane:
             await self._take(*await self._queue.get())
 
     async def _take(self, chunk: RawChunk, ack: Callable[[], Any]) -> None:
-        if self._next is not None and chunk.start > self._next:
-            raise FenceError(f"gap in messages-{self.partition}: {self._next} expected, {chunk.start} came")
+        expected = chunk.sought if self._next is None else self._next
+        if chunk.start > expected:
+            raise FenceError(f"gap in messages-{self.partition}: {expected} expected, {chunk.start} came")
         commands = await self._read(chunk)
         self._next = chunk.end
         highest = dict(self._dedupe.highest)

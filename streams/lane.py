@@ -19,7 +19,7 @@ import structlog
 from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
-from models.chunk import Batch, dead_letter, merge, read_chunk
+from models.chunk import Batch, fail, merge, read_chunk
 from models.errors import FenceError, KairosError, TransientError
 from models.wire import Record
 from services.state.redis_lane import RedisLaneStore
@@ -56,6 +56,7 @@ class LaneContext:
     meter: DecideMeter
     is_current: Callable[[Chunk], bool]
     rewind: Callable[[int], Any]
+    refresh: Callable[[], Any]
     crash: Callable[[BaseException | None], None]
 
 
@@ -76,6 +77,7 @@ class Lane:
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._epoch = 0
         self.position: Position | None = None
 
     def offer(self, chunk: Chunk, event: Any) -> None:
@@ -98,13 +100,18 @@ class Lane:
         self._closing = True
         self._arrived.set()
         task, self._task = self._task, None
+        idle = True
         if task is not None:
             await asyncio.wait([task], timeout=8.0)
-            if not task.done():
+            idle = task.done()
+            if not idle:
                 task.cancel()
                 await asyncio.wait([task])
         await self._outbox.stop()
-        self._store.close()
+        if idle:
+            self._store.close()
+        # Else a thread still waits for Redis. Closed under it, the client would connect again by itself, without the
+        # WATCH, and the transaction would be written whoever owns the lane by then. It goes when the thread ends.
 
     async def _run(self) -> None:
         failures = 0
@@ -127,11 +134,14 @@ class Lane:
     async def _open(self) -> None:
         """Take the lane over: publish what was left, and make every other owner's next transaction fail."""
         await self._outbox.stop()
+        await self._context.refresh()
         brain = self._context.brain()
-        epoch = int(time.time() * 1000)
+        # Above any published one, also where Redis forgot the last one and the clock was set back.
+        epoch = max(int(time.time() * 1000), self._epoch + 1)
         done = await asyncio.to_thread(open_lane, self._store, self.number, epoch, brain)
         await asyncio.to_thread(self._store.commit, done.change)
-        self._outbox.start(await asyncio.to_thread(self._store.pending))
+        self._epoch = done.state.epoch
+        self._outbox.start(await asyncio.to_thread(self._store.pending), self._ended)
         self.position = await asyncio.to_thread(read_position, self._store)
         log.info("lane_open", lane=self.number, seq=self.position.fence.seq, offsets=self.position.fence.offsets)
 
@@ -253,9 +263,7 @@ class Lane:
                 raise
             except Exception as fault:
                 log.exception("record_failed", lane=self.number, topic=chunk.topic, offset=record.offset)
-                for event in batch.inputs:
-                    batch.rejected.append(dead_letter(chunk.topic, self.number, event.record, "failed", repr(fault)))
-                batch.inputs.clear()
+                fail(batch, repr(fault))
                 await self._commit(batch, [chunk])
 
     async def _commit(self, batch: Batch, chunks: Sequence[Chunk]) -> None:

@@ -99,7 +99,7 @@ class LearnLane:
         if not self._loaded:
             raise FenceError(f"{self.model}: not loaded")
         if self._stored_offset is None and not self._dirty:
-            self.session.offset = chunk.start  # the first one ever; retention may have taken what was before
+            self.session.offset = chunk.sought  # the first one ever; retention may have taken what was before
         try:
             applied = self.session.apply(chunk.records, chunk.start, chunk.end)
         except FenceError:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from config.settings import KafkaSettings
 from services.state.step import OutboxEntry, decode_entry
@@ -58,14 +58,14 @@ class KafkaOutlet:
             batch = builders.get(target)
             if batch is None or not _append(batch[0], output.key, output.value, headers):
                 if batch is not None:
-                    waits.append(await self._send(batch[0], target))
+                    # Waited for at once: if it failed after the next one of this partition was written, consumers would
+                    # take the repeated records for old ones.
+                    await (await self._send(batch[0], target))
                 builder = self._producer.create_batch()
                 if not _append(builder, output.key, output.value, headers):
                     # Larger than a batch: the producer refuses it loudly if the broker would.
-                    waits.append(
-                        await self._producer.send(
-                            output.topic, output.value, output.key, partition=output.partition, headers=headers
-                        )
+                    await self._producer.send_and_wait(
+                        output.topic, output.value, output.key, partition=output.partition, headers=headers
                     )
                     builders.pop(target, None)
                     continue
@@ -103,12 +103,16 @@ class LaneOutbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def start(self, pending: Iterable[tuple[int, bytes]]) -> None:
-        """Begin with what an earlier owner left in Redis."""
+    def start(
+        self, pending: Iterable[tuple[int, bytes]], ended: Callable[[asyncio.Task[None]], object] | None = None
+    ) -> None:
+        """Begin with what an earlier owner left in Redis; `ended` is called if publishing comes to an end by itself."""
         self._waiting = deque(decode_entry(packed) for _, packed in pending)
         self._published = []
         self._changed.set()
         self._task = asyncio.create_task(self._run(), name=f"outbox-{self._lane}")
+        if ended is not None:
+            self._task.add_done_callback(ended)
 
     async def stop(self) -> None:
         """Stop at once; what is not published lies in Redis."""
@@ -142,6 +146,10 @@ class LaneOutbox:
             try:
                 await self._outlet.publish(entry)
             except KafkaError as error:
+                if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                    # Also the sequence numbers of an idempotent producer may be out of step now, for good: the worker
+                    # ends, and its successor begins with a new producer and what lies in Redis.
+                    raise
                 failures += 1
                 log.warning("outbox_retry", lane=self._lane, seq=entry.seq, failures=failures, error=repr(error))
                 await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S)) - 1])

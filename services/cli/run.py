@@ -17,6 +17,7 @@ from config.settings import PACKAGE_CONFIG_DIR, Settings
 from models.campaigns.conditions import condition_fault
 from services.bootstrap import DATA_DIR
 from services.bus.admin import create_topics
+from services.embedded.signals import interrupted_by_signals
 from services.embedded.stack import EmbeddedStack
 from services.jobs.audit import run_audit
 
@@ -65,7 +66,9 @@ def demo(
         kafka=kafka,
         redis_url=redis,
     )
-    raise typer.Exit(run_demo(options, audited))
+    with interrupted_by_signals():
+        code = run_demo(options, audited)
+    raise typer.Exit(code)
 
 
 def up(
@@ -88,18 +91,22 @@ def up(
         kafka=kafka,
         redis_url=redis,
     )
-    with stack:
-        console.print(f"Page:   {stack.url}", highlight=False)
-        console.print(f"Kafka:  {stack.bootstrap}   publish to clickstream, purchases, profiles", highlight=False)
-        console.print(f"Redis:  {stack.env()['KAIROS_REDIS__URL']}", highlight=False)
-        console.print(f"Mails:  {stack.mail_dir}   (nothing leaves this machine)", highlight=False)
-        if kafka is None:
-            console.print("The embedded broker keeps its log in memory: for trying, not for keeping.", style="yellow")
-        console.print("Ctrl-C ends it.")
-        try:
+    try:
+        with interrupted_by_signals(), stack:
+            _tell_where(console, stack, memory_only=kafka is None)
             stack.wait()
-        except KeyboardInterrupt:
-            console.print("Stopped.")
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+
+
+def _tell_where(console: Console, stack: EmbeddedStack, *, memory_only: bool) -> None:
+    console.print(f"Page:   {stack.url}", highlight=False)
+    console.print(f"Kafka:  {stack.bootstrap}   publish to clickstream, purchases, profiles", highlight=False)
+    console.print(f"Redis:  {stack.env()['KAIROS_REDIS__URL']}", highlight=False)
+    console.print(f"Mails:  {stack.mail_dir}   (nothing leaves this machine)", highlight=False)
+    if memory_only:
+        console.print("The embedded broker keeps its log in memory: for trying, not for keeping.", style="yellow")
+    console.print("Ctrl-C ends it.")
 
 
 def worker(role: Annotated[Role, typer.Option(help="What this worker does.")]) -> None:

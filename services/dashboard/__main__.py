@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 import time
 
 import uvicorn
@@ -20,6 +22,9 @@ def main() -> None:
     settings = load_settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("dashboard").info("dashboard.start http://%s:%d", settings.http.host, settings.http.port)
+    # uvicorn stops in order and then raises the signal once more, as if it had not been handled: with Python's default
+    # the process would seem killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         make_app(settings, _now_ms),
         host=settings.http.host,

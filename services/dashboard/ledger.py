@@ -8,7 +8,8 @@ from config.definitions import Campaign
 from config.topics import INPUT_NAMES
 from models.lane import LaneState
 from services.dashboard import words
-from services.dashboard.context import Funnel, LaneProof, Proof, Step, Suppression
+from services.dashboard.context import LaneProof, Proof
+from services.dashboard.outcomes import Funnel, Step, Suppression
 
 STEPS = ("decided", "sent", "opened", "clicked", "ordered")
 _SUPPRESSED = "suppressed:"

@@ -9,7 +9,7 @@ from config.definitions import Experiment, Metric
 from models.experiments.count import sum_of_squares
 from models.experiments.statistics import Mean, Proportion, newcombe_interval, two_proportion_z, welch_t
 from services.dashboard import words
-from services.dashboard.context import ExperimentResult, MetricResult, VariantResult, Verdict
+from services.dashboard.outcomes import ExperimentResult, MetricResult, VariantResult, Verdict
 
 ALPHA = 0.05
 # Below this many users with the event (or without it) in an arm, a test of two shares says little.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.dashboard import words
-from services.dashboard.context import Funnel, Latency, Level, Problem, Proof, Sample, Status, Totals, Worker
+from services.dashboard.context import Latency, Level, Problem, Proof, Sample, Status, Totals, Worker
+from services.dashboard.outcomes import Funnel
 
 STALLED_MS = 10_000
 CATCH_UP_S = 60

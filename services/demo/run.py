@@ -21,7 +21,7 @@ from config.topics import DAY_MS, FEEDBACK, MESSAGES
 from models.errors import KairosError
 from models.experiments.statistics import Proportion
 from services.bus import Follower, Publisher, create_topics
-from services.demo.events import REGISTERED_BEFORE_MS, SEED, ShopEvents, iso
+from services.demo.events import SEED, ShopEvents, iso
 from services.demo.figures import Figures, gather
 from services.demo.history import History, load_history
 from services.demo.live import LatencySamples, Responses
@@ -172,7 +172,7 @@ def _replay_and_judge(
                 on_progress=told,
                 pace=options.pace,
             )
-            progress = replay.run(start_ms - REGISTERED_BEFORE_MS, end_ms)
+            progress = replay.run(start_ms, end_ms)
             display.show(progress)
             display.say("waiting for the last mails")
             unfinished = replay.settle(progress, responses.unfinished, options.deliver_s)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -244,15 +247,15 @@ def _funnel_row(summary: Summary, campaign: str, funnel: Funnel) -> list[int]:
 def _experiments(summary: Summary) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("experiment")
-    for name in ("users", "with the event", "planted", "measured, points (95 % interval)"):
+    for name in ("users", "with the event", "planted", "measured (95 % interval)"):
         table.add_column(name, justify="right")
     table.add_column("verdict")
     for experiment in summary.experiments:
         for row in experiment_rows(experiment, summary.counters.get(f"exp:{experiment.id}", {})):
             table.add_row(*row)
     note = (
-        "Measured: last group minus first. A planted effect is one that the simulator builds in. The A/A test "
-        "treats both groups alike and is measured on real orders: it should stay undecided."
+        "Measured: difference from the first group, in points. A planted effect is one that the simulator builds in. "
+        "The A/A test treats both groups alike and is measured on real orders: it should stay undecided."
     )
     return _section("Experiments", table, Text(note, style="dim"))
 
@@ -267,8 +270,8 @@ def experiment_rows(experiment: Experiment, fields: Mapping[str, int]) -> list[t
         for one in experiment.variants
     }
     control = groups[experiment.control.id]
-    title = f"{experiment.id}: {metric.id}" + (" (simulated)" if experiment.simulated else "")
-    rows: list[tuple[str, ...]] = [(title, "", "", "", "", "")]
+    reactions = "simulated" if experiment.simulated else ""
+    rows: list[tuple[str, ...]] = [(experiment.id, "", metric.id, reactions, "", "")]
     for number, (variant, found) in enumerate(groups.items()):
         row = (f"  {variant}", f"{found.n:,}", f"{found.successes:,} ({100 * found.rate:.1f} %)")
         if number == 0:
@@ -286,7 +289,7 @@ def experiment_rows(experiment: Experiment, fields: Mapping[str, int]) -> list[t
 def _comparison(control: Proportion, found: Proportion) -> tuple[str, str]:
     interval, test = newcombe_interval(control, found), two_proportion_z(control, found)
     if interval is None or test is None:
-        return "", "undecided: too few users"
+        return "", "undecided: " + ("no users" if not (control.n and found.n) else "the same for all")
     measured = f"{100 * test.difference:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
     p = f"p {test.p:.3f}" if test.p >= 0.001 else "p < 0.001"
     if test.p >= _ALPHA:
@@ -373,6 +376,14 @@ def _machine(summary: Summary) -> RenderableType:
     return _section("The machine", table)
 
 
+def _command() -> str:
+    """How `kairos` is called in another terminal: by its path where it is not on the PATH."""
+    called = Path(sys.argv[0]).absolute()
+    if called.name != "kairos" or shutil.which("kairos") is not None:
+        return "kairos"
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
+
+
 def _next_steps(summary: Summary) -> RenderableType:
     figures = summary.figures
     user = figures.alerts[0].user if figures.alerts else figures.answers[0].user if figures.answers else "USER"
@@ -380,8 +391,8 @@ def _next_steps(summary: Summary) -> RenderableType:
     if figures.clicked:
         message, user = figures.clicked[-1]
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_row(Text(f"kairos story {user}", style="cyan"), "one customer's story, event by event")
-    table.add_row(Text(f"kairos why {message}", style="cyan"), "why this message was sent")
+    table.add_row(Text(f"{_command()} story {user}", style="cyan"), "one customer's story, event by event")
+    table.add_row(Text(f"{_command()} why {message}", style="cyan"), "why this message was sent")
     table.add_row(
         Text("sed -i 's/after: 1h/after: 30m/' config/campaigns/abandoned-cart.yaml", style="cyan"),
         "one line of YAML: remind of a cart sooner, then run the demo again",

@@ -46,6 +46,13 @@ def translated() -> Iterator[None]:
         raise TransientError(f"Redis: {error}") from error
 
 
+def run_id(client: redis.Redis) -> str:
+    """Name of the Redis run that answers; another one after a restart or a failover."""
+    with translated():
+        info: Any = client.info("server")
+    return str(info["run_id"])
+
+
 class RedisLaneStore:
     """See :class:`services.state.store.LaneStore`.
 
@@ -65,15 +72,15 @@ class RedisLaneStore:
         self._names_key = keys.counter_names(lane)
         self._profile_prefix = keys.profile(lane, "")
         self._pipe: Any = None
-        self._known_counters: set[str] = set()
 
     def load(self, due_until: int | None, limit: int, users: Callable[[list[str]], list[str]]) -> Loaded:
         """WATCH the fence, then read everything of the batch in one MGET."""
         with translated():
             if self._pipe is not None:
                 self._pipe.reset()
+            # Kept only when all was read: on a broken connection there is no WATCH, and nothing may be committed.
+            self._pipe = None
             pipe: Any = self._client.pipeline()
-            self._pipe = pipe
             pipe.watch(self._fence_key)
             due: list[str] = []
             if due_until is not None:
@@ -82,6 +89,7 @@ class RedisLaneStore:
             prefix = self._profile_prefix
             wanted = [prefix + user for user in users(due)]
             fence, state, *profiles = pipe.mget([self._fence_key, self._state_key, *wanted])
+            self._pipe = pipe
             return Loaded(fence, state, profiles, due)
 
     def commit(self, change: Change) -> int | None:
@@ -107,8 +115,9 @@ class RedisLaneStore:
                     name = keys.counters(lane, key)
                     for field_name, by in fields.items():
                         pipe.hincrby(name, field_name, by)
-                    if key not in self._known_counters:
-                        pipe.sadd(self._names_key, key)
+                if change.counters:
+                    # Each time: a Redis that went back in time may have forgotten a name that it knew before.
+                    pipe.sadd(self._names_key, *change.counters)
                 due = {user: at for user, at in change.due.items() if at}
                 if due:
                     pipe.zadd(self._timers_key, due)
@@ -122,7 +131,6 @@ class RedisLaneStore:
             finally:
                 pipe.reset()
                 self._pipe = None
-        self._known_counters.update(change.counters)
         return int(first[0][1]) if first else None
 
     def pending(self) -> list[tuple[int, bytes]]:

@@ -125,6 +125,7 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
         fired=loaded.due,
         versions=brain.versions,
         policy=brain.policy_version,
+        failed=batch.failed,
     )
     change = Change(
         fence=encode(after),

@@ -62,6 +62,7 @@ class ListChunk:
     records: Sequence[ListRecord]
     topic: str = "messages"
     fetched_at: float = field(default_factory=time.monotonic)
+    sought: int = 0
 
 
 def record(offset: int, command: MessageCommand | bytes, place: tuple[int, int, int, int] | None = None) -> ListRecord:

@@ -118,7 +118,7 @@ class LaneRig:
 
     # -- writing to the log
 
-    def write(self, topic: str, *values: bytes | None | Record, key: bytes | None = None) -> tuple[int, int]:
+    def write(self, topic: str, *values: bytes | Record | None, key: bytes | None = None) -> tuple[int, int]:
         """Append to an input; returns (first offset, offset after the last)."""
         log = self.logs[topic]
         start = len(log)
@@ -175,18 +175,21 @@ class LaneRig:
             self._commit(Batch(self.lane, self.lanes, broker_ms=self.position.broker_ms))
         raise AssertionError("timers fire for ever")
 
-    def feed(self, topic: str, *values: bytes | None | Record, key: bytes | None = None) -> Published:
+    def feed(self, topic: str, *values: bytes | Record | None, key: bytes | None = None) -> Published:
         """Write to an input, apply it as one chunk, and all that falls due; returns what that published."""
         before = len(self.published.outputs)
         self.apply(topic, *self.write(topic, *values, key=key))
         self.settle()
         return Published(self.published.outputs[before:])
 
+    def merged(self, chunks: Iterable[tuple[str, int, int]]) -> Done:
+        """Apply the next chunks of several inputs as one batch."""
+        return self._commit(merge([self._read(*chunk) for chunk in chunks]))
+
     def together(self, chunks: Iterable[tuple[str, Sequence[bytes]]]) -> Published:
         """Write to several inputs and apply that as one merged batch."""
         before = len(self.published.outputs)
-        batches = [self._read(topic, *self.write(topic, *values)) for topic, values in chunks]
-        self._commit(merge(batches))
+        self.merged([(topic, *self.write(topic, *values)) for topic, values in chunks])
         self.settle()
         return Published(self.published.outputs[before:])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
-from models.chunk import Batch, dead_letter, merge, read_chunk
+from models.chunk import Batch, fail, merge, read_chunk
 from models.decisions import JournalEntry, MessageCommand
 from models.wire import Record
 from services.bus.reader import Record as LogRecord
@@ -34,23 +34,63 @@ class Replayed:
     differences: list[str] = field(default_factory=list)
 
 
-def journal_entries(records: Iterator[LogRecord], pending: list[OutboxEntry], until: int) -> Iterator[JournalEntry]:
-    """Entries of a lane up to sequence `until`, each once, then those that still wait in the outbox."""
-    last = (-1, -1, -1)
-    seq = 0
+class Timeline:
+    """Which batches of a lane count.
+
+    When Redis goes back in time (a lost tail of its file, a failover), the next owner opens the lane with a higher
+    epoch at the sequence number where Redis stands, and numbers are used a second time. What was published under such
+    a number before, or is later by a worker that slept, belongs to a stretch that was lost and decided anew.
+
+    Parameters
+    ----------
+    positions : (epoch, seq) of all batches that were ever published or wait in the outbox.
+    until : sequence number at which Redis stands.
+
+    Examples
+    --------
+    >>> timeline = Timeline([(7, 1), (7, 2), (7, 3), (9, 3), (9, 4)], 4)
+    >>> [timeline.holds(*position) for position in ((7, 2), (7, 3), (9, 3), (9, 5))]
+    [True, False, True, False]
+    """
+
+    def __init__(self, positions: Iterable[tuple[int, int]], until: int) -> None:
+        self._until = until
+        first: dict[int, int] = {}
+        for epoch, seq in positions:
+            first[epoch] = min(seq, first.get(epoch, seq))
+        self._opened = sorted(first.items(), reverse=True)
+
+    def holds(self, epoch: int, seq: int) -> bool:
+        """Whether Redis still holds what this batch wrote."""
+        if seq > self._until:
+            return False
+        for later, opened in self._opened:
+            if later <= epoch:
+                break
+            if opened <= seq:
+                return False
+        return True
+
+
+def position_of(record: LogRecord) -> tuple[int, int]:
+    """(epoch, seq) of the batch that published a record."""
+    headers = dict(record.headers)
+    return int(headers["kairos-epoch"]), int(headers["kairos-seq"])
+
+
+def journal_entries(
+    records: Iterable[LogRecord], pending: list[OutboxEntry], timeline: Timeline
+) -> Iterator[JournalEntry]:
+    """Entries of a lane that count, each once, then those that still wait in the outbox."""
+    last = (-1, -1)
     for record in records:
-        headers = dict(record.headers)
-        position = tuple(int(headers[f"kairos-{part}"]) for part in ("epoch", "seq", "n"))
-        if position <= last:
-            continue  # published again after a crash
-        last = (position[0], position[1], position[2])
-        entry = _decode(record.value or b"")
-        if entry.seq > until:
-            return
-        seq = entry.seq
-        yield entry
+        position = position_of(record)
+        # Not above the last one: published again after a crash.
+        if position > last and timeline.holds(*position):
+            last = position
+            yield _decode(record.value or b"")
     for waiting in pending:
-        if seq < waiting.seq <= until:
+        if waiting.seq > last[1] and timeline.holds(waiting.epoch, waiting.seq):
             for output in waiting.outputs:
                 if output.topic == "journal":
                     yield _decode(output.value)
@@ -101,18 +141,17 @@ def replay_lane(
             store.commit(open_lane(store, lane, entry.epoch, brain).change)
         else:
             batch = _batch(entry, inputs, settings)
+            if entry.failed:
+                fail(batch, "")
             position.next_due = 0  # always look at the timers: the index says which are due
             loaded, users = begin(store, position, batch)
             if loaded.due != entry.fired:
                 done.differences.append(f"lane {lane}: batch {entry.seq} fired timers of other users than the replay")
             try:
                 worked = work(loaded, users, batch, brain, ())
-            except Exception as error:  # noqa: BLE001 - decide's guard refused this very record, so does the replay
-                for event in batch.inputs:
-                    batch.rejected.append(dead_letter(event.source, lane, event.record, "failed", repr(error)))
-                batch.inputs.clear()
-                loaded, users = begin(store, position, batch)
-                worked = work(loaded, users, batch, brain, ())
+            except Exception as error:  # noqa: BLE001 - what decide could not apply either is marked in the journal
+                done.differences.append(f"lane {lane}: batch {entry.seq} was applied, but the replay fails: {error!r}")
+                break
             store.commit(worked.change)
             advance(batch.received)
             for effect in worked.outcome.effects:

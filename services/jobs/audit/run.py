@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+
+import msgspec
 
 from config.settings import Settings
-from config.topics import INPUT_NAMES
+from config.topics import INPUT_NAMES, MESSAGES
 from models.brain import Brain
 from models.errors import IncompatibleSnapshotError
 from models.lane import decode_fence, decode_state
@@ -13,7 +16,14 @@ from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from services.bus.reader import Record, end_offsets, read_topic
 from services.jobs.audit.compare import compare
-from services.jobs.audit.replay import Inputs, LostHistoryError, journal_entries, replay_lane
+from services.jobs.audit.replay import (
+    Inputs,
+    LostHistoryError,
+    Timeline,
+    journal_entries,
+    position_of,
+    replay_lane,
+)
 from services.jobs.audit.report import AuditReport, LaneAudit
 from services.state.lane_dump import LaneDump, dump_lane
 from services.state.ledger_index import ledger_states
@@ -80,6 +90,7 @@ def run_audit(settings: Settings, progress: Callable[[int, int], None] = _unseen
     brains = Brains(client)
     report = AuditReport([])
     commands: set[str] = set()
+    timelines: dict[int, Timeline] = {}
     replayed = 0
 
     def advance(records: int) -> None:
@@ -88,19 +99,32 @@ def run_audit(settings: Settings, progress: Callable[[int, int], None] = _unseen
         progress(replayed, total)
 
     for lane, dump in dumps.items():
-        found, decided = _lane(lane, dump, settings, brains, advance)
+        timelines[lane] = _timeline(lane, dump, settings)
+        found, decided = _lane(lane, dump, settings, brains, timelines[lane], advance)
         fence = decode_fence(dump.fence, inputs)
         for name, offset in zip(INPUT_NAMES, fence.offsets, strict=True):
             found.in_flight += max(0, ends[name].get(lane, 0) - max(offset, 0))
         report.lanes.append(found)
         commands |= decided
-    _ledger(client, commands, report)
+    _ledger(client, commands, report, timelines, settings)
     client.close()
     return report
 
 
+def _timeline(lane: int, dump: LaneDump, settings: Settings) -> Timeline:
+    pending = [decode_entry(packed) for _, packed in dump.outbox]
+    published = (position_of(record) for record in read_topic(settings.kafka.bootstrap, "journal", lane))
+    waiting = ((entry.epoch, entry.seq) for entry in pending)
+    return Timeline(chain(published, waiting), decode_fence(dump.fence, len(INPUT_NAMES)).seq)
+
+
 def _lane(
-    lane: int, dump: LaneDump, settings: Settings, brains: Brains, advance: Callable[[int], None]
+    lane: int,
+    dump: LaneDump,
+    settings: Settings,
+    brains: Brains,
+    timeline: Timeline,
+    advance: Callable[[int], None],
 ) -> tuple[LaneAudit, set[str]]:
     inputs = len(INPUT_NAMES)
     fence = decode_fence(dump.fence, inputs)
@@ -114,7 +138,7 @@ def _lane(
         return read_topic(bootstrap, topic, lane, end=end) if end > 0 else iter(())
 
     entries = journal_entries(
-        read_topic(bootstrap, "journal", lane), [decode_entry(packed) for _, packed in dump.outbox], fence.seq
+        read_topic(bootstrap, "journal", lane), [decode_entry(packed) for _, packed in dump.outbox], timeline
     )
     try:
         done = replay_lane(lane, entries, Inputs(reader), brains, settings, advance)
@@ -126,14 +150,36 @@ def _lane(
     return LaneAudit(lane, state, done.batches, len(done.store.profiles), 0, differences), done.commands
 
 
-def _ledger(client: Client, commands: set[str], report: AuditReport) -> None:
+def _ledger(
+    client: Client, commands: set[str], report: AuditReport, timelines: Mapping[int, Timeline], settings: Settings
+) -> None:
     """Every message decided is in the send ledger or still waits; nothing is there that nobody decided."""
     states = ledger_states(client)
     report.commands = len(commands)
     report.ledger = len(commands & states.keys())
     report.waiting = len(commands - states.keys())
-    for message in sorted(states.keys() - commands):
+    strange = states.keys() - commands
+    lost = _lost_commands(timelines, settings) & strange if strange else set()
+    for message in sorted(strange - lost):
         report.elsewhere.append(f"ledger: message {message} ({states[message]}) was decided by nobody")
-    unknown = sum(1 for message in commands if states.get(message) == "unknown")
+    if lost:
+        report.notes.append(
+            f"{len(lost):,} messages were decided by batches that Redis does not hold (it went back in time, or they "
+            "are newer than this audit)"
+        )
+    unknown = sum(1 for message in commands | lost if states.get(message) == "unknown")
     if unknown:
         report.notes.append(f"{unknown:,} messages have an unknown outcome (the worker died while handing over)")
+
+
+def _lost_commands(timelines: Mapping[int, Timeline], settings: Settings) -> set[str]:
+    """Messages that were published, by batches that do not count."""
+    found: set[str] = set()
+    for record in read_topic(settings.kafka.bootstrap, MESSAGES.name):
+        if not timelines[record.partition].holds(*position_of(record)):
+            found.add(msgspec.json.decode(record.value or b"", type=_Command).id)
+    return found
+
+
+class _Command(msgspec.Struct):
+    id: str

@@ -24,6 +24,7 @@ import faust
 import redis.asyncio
 import uvloop
 import xxhash
+from mode import CrashingSupervisor
 from pydantic import BaseModel
 from river import linear_model, preprocessing
 
@@ -140,6 +141,7 @@ def main() -> None:
         topic_allow_declare=False,
         web_enabled=False,
         stream_wait_empty=False,
+        agent_supervisor=CrashingSupervisor,
     )
     topic = app.topic(topic_name, value_type=bytes, value_serializer="raw")
     alerts = app.topic(OUTPUT_TOPIC, value_type=bytes, value_serializer="raw")
@@ -158,10 +160,10 @@ def main() -> None:
             new = updated(profile, event)
             await client.hset(key, mapping=new)
             await client.hincrby(key, "events", 1)
-            variant = "ab"[xxhash.xxh32_intdigest(event.userId) % 2]
+            variant = "ab"[xxhash.xxh32_intdigest(event.userId.encode()) % 2]
             await client.hincrby(f"experiment:{variant}", event.event, 1)
             score = model.predict_proba_one(features({**profile, **new}, at)).get(True, 0.0)
-            if xxhash.xxh32_intdigest(event.messageId) % 50 == 0:
+            if xxhash.xxh32_intdigest(event.messageId.encode()) % 50 == 0:
                 alert = {"user": event.userId, "score": score, "variant": variant, "at": at}
                 await alerts.send(key=event.userId.encode(), value=json.dumps(alert).encode())
             progress.add()

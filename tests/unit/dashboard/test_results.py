@@ -8,7 +8,7 @@ from scipy.stats import ttest_ind_from_stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
 from config.definitions import Experiment
-from services.dashboard.context import ExperimentResult, VariantResult
+from services.dashboard.outcomes import ExperimentResult, VariantResult
 from services.dashboard.results import build_experiments
 
 EXPERIMENT = Experiment.model_validate(

@@ -12,7 +12,7 @@ from models.profile.state import SENDS
 from support.lane import DAY_MS, HOUR_MS, MINUTE_MS, LaneRig, definitions, identify, ms, order, track
 
 NOON = ms("2010-03-01 12:00")
-CONSENT = {"email": "u1@x.test", "consent": {"email": True}}
+CONSENT: dict[str, Any] = {"email": "u1@x.test", "consent": {"email": True}}
 CART: dict[str, Any] = {
     "id": "cart",
     "trigger": {"on": "timer", "event": "Product Added", "after": "1h", "unless": ["Order Completed", "Cart Emptied"]},
@@ -301,14 +301,14 @@ def test_no_order_of_events_breaks_a_cap(steps: list[tuple[str, int]], most: int
     """With three campaigns, a night, and late events: never more marketing in any 24 hours than the cap."""
     policy = NIGHT | {"frequency_caps": [{"max": most, "per": "24h"}]}
     lane = rig(CART, THANKS, HELLO, policy=policy)
-    times: list[int] = []
     for name, minute in steps:
         lane.feed("clickstream", track(name, "u1", NOON + minute * MINUTE_MS, product_id="p1"))
     lane.until(NOON + 9 * DAY_MS)
-    for command in lane.published.on("messages"):
-        if command["suppressed"] is None and command["purpose"] == "marketing":
-            times.append(command["decided_at"])
-    times.sort()
+    times = sorted(
+        command["decided_at"]
+        for command in lane.published.on("messages")
+        if command["suppressed"] is None and command["purpose"] == "marketing"
+    )
     assert all(later - earlier >= DAY_MS for earlier, later in zip(times, times[most:], strict=False))
     ids = [command["id"] for command in lane.published.on("messages")]
     assert len(ids) == len(set(ids))

@@ -160,6 +160,9 @@ def test_no_increment_leaves_64_bits() -> None:
 def test_an_event_without_properties_is_no_fault() -> None:
     rig, user = LaneRig(BRAIN), exposed_user()
     rig.feed("clickstream", track("Product Viewed", user, START))
-    bare = b'{"type":"track","event":"Game Won","userId":"%s","properties":null,"timestamp":%d}' % (user.encode(), START)
+    bare = b'{"type":"track","event":"Game Won","userId":"%s","properties":null,"timestamp":%d}' % (
+        user.encode(),
+        START,
+    )
     rig.feed("clickstream", bare)
     assert (rig.state.applied, rig.state.rejected) == (2, 0)

@@ -172,7 +172,7 @@ def test_it_says_when_learning_starts_and_what_went_wrong() -> None:
 
 def test_the_planted_effect_stands_beside_the_measured_one() -> None:
     rows = experiment_rows(experiment(), summary().counters["exp:subject"])
-    assert rows[0][0] == "subject: clicked (simulated)"
+    assert rows[0] == ("subject", "", "clicked", "simulated", "", "")
     assert rows[2][:4] == ("  named", "1,000", "200 (20.0 %)", "+10.0")
     # Newcombe's interval of 200/1000 against 100/1000, from statsmodels: 0.0686 to 0.1311.
     from statsmodels.stats.proportion import confint_proportions_2indep
@@ -185,7 +185,11 @@ def test_the_planted_effect_stands_beside_the_measured_one() -> None:
 @pytest.mark.parametrize(
     ("fields", "verdict"),
     [
-        ({}, "undecided: too few users"),
+        ({}, "undecided: no users"),
+        (
+            {"general:exposed": 5, "general:clicked:users": 5, "named:exposed": 5, "named:clicked:users": 5},
+            "undecided: the",
+        ),
         ({"general:exposed": 500, "general:clicked:users": 50, "named:exposed": 500, "named:clicked:users": 52}, "und"),
         (
             {"general:exposed": 500, "general:clicked:users": 150, "named:exposed": 500, "named:clicked:users": 52},

@@ -1,0 +1,136 @@
+"""Where the time of a decision goes: the steps of a lane in this process, under Python's profiler."""
+
+from __future__ import annotations
+
+import cProfile
+import gc
+import pstats
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.ground import ROOT, Ground
+from benchmarks.shop import ShopRecord
+from config.loader import load_definitions
+from config.settings import PACKAGE_CONFIG_DIR
+from config.topics import INPUT_NAMES
+from models.brain import Brain
+from models.campaigns.conditions import condition_fault
+from models.chunk import Batch, merge, read_chunk
+from models.wire import Record
+from services.state.redis_lane import RedisLaneStore
+from services.state.step import Position, begin, open_lane, read_position, work
+
+CHUNK = 1000
+LANE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One function's own time."""
+
+    where: str
+    share: float
+    calls_per_event: float
+
+
+@dataclass(frozen=True, slots=True)
+class HotPath:
+    """Costs without Kafka, microseconds of processor time per event (unprofiled), and the largest ones (profiled)."""
+
+    events: int
+    parts_us: dict[str, float]
+    largest: list[Cost]
+
+    @property
+    def cpu_us(self) -> float:
+        """Processor time per event."""
+        return sum(self.parts_us.values())
+
+
+class _Lane:
+    """A lane fed by hand, as in the worker: decode, load, work, commit."""
+
+    def __init__(self, ground: Ground, records: Sequence[ShopRecord]) -> None:
+        ground.clear()
+        self._brain = Brain(load_definitions(PACKAGE_CONFIG_DIR, condition_fault))
+        self._store = RedisLaneStore(ground.redis(), LANE)
+        self._store.commit(open_lane(self._store, LANE, 1, self._brain).change)
+        self._position = read_position(self._store)
+        self._published: list[int] = []
+        self._chunks = [records[first : first + CHUNK] for first in range(0, len(records), CHUNK)]
+        self._end = 0
+        self.parts = dict.fromkeys(("decode", "Redis: load", "work", "Redis: commit"), 0.0)
+
+    def run(self) -> None:
+        """Apply everything."""
+        for chunk in self._chunks:
+            marks = [time.process_time()]
+            batch = self._decode(chunk)
+            marks.append(time.process_time())
+            loaded, users = begin(self._store, self._position, batch)
+            marks.append(time.process_time())
+            done = work(loaded, users, batch, self._brain, self._published)
+            marks.append(time.process_time())
+            due = self._store.commit(done.change)
+            marks.append(time.process_time())
+            self._position = Position(done.fence, done.state, due, batch.broker_ms)
+            self._published = [done.fence.seq]
+            for name, begun, ended in zip(self.parts, marks[:-1], marks[1:], strict=True):
+                self.parts[name] += ended - begun
+
+    def _decode(self, chunk: Sequence[ShopRecord]) -> Batch:
+        batches = []
+        start, self._end = self._end, self._end + len(chunk)
+        for index, name in enumerate(INPUT_NAMES):
+            found = [record for record in chunk if record.topic == name]
+            records = [Record(start + i, 1 << 42, b"", record.value) for i, record in enumerate(found)]
+            if records:
+                batches.append(
+                    read_chunk(
+                        records,
+                        topic=name,
+                        topic_index=index,
+                        lane=LANE,
+                        lanes=1,
+                        start=start,
+                        end=self._end,
+                        future_limit_ms=0,
+                    )
+                )
+        return merge(batches)
+
+
+def measure(ground: Ground, records: Sequence[ShopRecord], top: int = 10) -> HotPath:
+    """Run all `records` twice: once timed, once profiled."""
+    gc.collect()
+    gc.freeze()
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 100)  # as the worker does
+    try:
+        timed = _Lane(ground, records)
+        timed.run()
+        lane = _Lane(ground, records)
+        profiler = cProfile.Profile()
+        profiler.runcall(lane.run)
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+    parts = {name: seconds / len(records) * 1e6 for name, seconds in timed.parts.items()}
+    return HotPath(len(records), parts, _largest(profiler, len(records), top))
+
+
+def _largest(profiler: cProfile.Profile, events: int, top: int) -> list[Cost]:
+    stats = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+    total = sum(row[2] for row in stats.values())
+    ranked = sorted(stats.items(), key=lambda item: item[1][2], reverse=True)[:top]
+    return [Cost(_name(*place), row[2] / total, row[1] / events) for place, row in ranked]
+
+
+def _name(path: str, line: int, function: str) -> str:
+    if path == "~":
+        return function.strip("<>").replace("method ", "").replace("built-in ", "")
+    place = Path(path)
+    short = place.relative_to(ROOT) if place.is_relative_to(ROOT) and ".venv" not in path else Path(*place.parts[-2:])
+    return f"{short}:{function}"

@@ -1,0 +1,136 @@
+"""From the hand-over of an event to its decision, at a fixed rate (see :mod:`benchmarks.latency_worker` for the clock)."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.ground import Ground, cpu_s
+from benchmarks.shop import PARTITIONS, SEED, shop_event
+from services.bus import Publisher
+from services.state.lanes import read_lanes
+
+RATE = 5_000
+SECONDS = 25
+WARM_S = 5
+LINGER_MS = 2
+_SLICE_S = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Quantiles in ms over all events after the warm-up.
+
+    Parameters
+    ----------
+    rate : events per second that were really published.
+    worker_us : processor time of the worker per event at this rate (small chunks cost more).
+    """
+
+    events: int
+    rate: float
+    p50: int
+    p95: int
+    p99: int
+    worst: int
+    worker_us: float
+
+
+def quantile(ages: Sequence[tuple[int, int]], share: float) -> int:
+    """Smallest age that at least `share` of the events do not exceed; `ages` are (age, events), sorted.
+
+    Examples
+    --------
+    >>> quantile([(1, 98), (7, 1), (50, 1)], 0.99)
+    7
+    """
+    wanted, below = share * sum(events for _, events in ages), 0
+    for age, events in ages:
+        below += events
+        if below >= wanted:
+            return age
+    raise ValueError("no events")
+
+
+def summary(histogram: Iterable[tuple[int, int, int]], warm_s: int = WARM_S, worker_us: float = 0.0) -> Latency:
+    """Quantiles of a histogram of (second of publishing, age in ms, events), without its first `warm_s` seconds.
+
+    Examples
+    --------
+    >>> summary([(0, 900, 5), (1, 10, 4), (2, 30, 4)], warm_s=1).p99
+    30
+    """
+    rows = sorted(histogram)
+    first = rows[0][0] + warm_s
+    by_age: dict[int, int] = {}
+    seconds = set()
+    for second, age, events in rows:
+        if second >= first:
+            seconds.add(second)
+            by_age[age] = by_age.get(age, 0) + events
+    ages = sorted(by_age.items())
+    total = sum(by_age.values())
+    p50, p95, p99 = (quantile(ages, share) for share in (0.5, 0.95, 0.99))
+    return Latency(total, total / len(seconds), p50, p95, p99, ages[-1][0], worker_us)
+
+
+def measure(ground: Ground, seconds: int = SECONDS, rate: int = RATE) -> Latency:
+    """Publish at `rate` while a worker decides; topics hold the records of earlier measurements, which it skips."""
+    target = ground.folder / "ages.json"
+    client = ground.redis()
+    with ground.process("latency", ["-m", "benchmarks.latency_worker", str(target)], ground.env()) as process:
+        _until_settled(ground, process.pid)
+        before = sum(state.received for state in read_lanes(client, PARTITIONS).values())
+        cpu = cpu_s(process.pid)
+        published = _publish(ground.bootstrap, seconds, rate)
+        cpu = cpu_s(process.pid) - cpu
+        deadline = time.monotonic() + 30
+        while sum(state.received for state in read_lanes(client, PARTITIONS).values()) < before + published:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the worker did not keep up")
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    client.close()
+    rows = [(row[0], row[1], row[2]) for row in json.loads(target.read_text())]
+    return summary(rows, worker_us=cpu / published * 1e6)
+
+
+def _until_settled(ground: Ground, pid: int, timeout_s: float = 60.0) -> None:
+    """Wait until the worker has its lanes and nothing to do but ticks."""
+    client, last, since = ground.redis(), -1, time.monotonic()
+    deadline = since + timeout_s
+    while time.monotonic() < deadline:
+        states = read_lanes(client, PARTITIONS).values()
+        applied = sum(state.applied - state.ticks for state in states)
+        if applied != last or not all(state.ticks for state in states):
+            last, since = applied, time.monotonic()
+        elif time.monotonic() - since > 2.0:
+            client.close()
+            return
+        time.sleep(0.1)
+    raise TimeoutError("the worker did not come to rest")
+
+
+def _publish(bootstrap: str, seconds: int, rate: int) -> int:
+    """Publish in slices of two milliseconds; each event carries the moment of its hand-over."""
+    rng = random.Random(SEED + 1)  # noqa: S311 - the same input in every run
+    total = number = 0
+    with Publisher(bootstrap, client_id="kairos-bench", linger_ms=LINGER_MS) as bus:
+        bus.publish("clickstream", b'{"type":"tick","timestamp":%d}' % int(time.time() * 1000), None, 0)
+        bus.flush()
+        total = rate * seconds
+        begun = time.perf_counter()
+        while number < total:
+            wanted = min(total, int((time.perf_counter() - begun) * rate))
+            while number < wanted:
+                record = shop_event(rng, 10_000_000 + number, int(time.time() * 1000))
+                bus.publish(record.topic, record.value, record.user)
+                number += 1
+            time.sleep(_SLICE_S)
+        bus.flush()
+    return total
