@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -116,7 +117,9 @@ class Settings(BaseSettings):
     dead_letter_limit: int = Field(
         default=1_000, ge=1, description="a worker stops after this many refused records in a row"
     )
-    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
 
 
 class UnknownSettingError(ValueError):
@@ -124,7 +127,7 @@ class UnknownSettingError(ValueError):
 
 
 # Read by the tests and the demo, not settings of the service.
-_NOT_SETTINGS = {"KAIROS_REQUIRE_SERVICES", "KAIROS_TEST_KAFKA_JARS", "KAIROS_RUN_FILE"}
+_NOT_SETTINGS = {"KAIROS_REQUIRE_SERVICES", "KAIROS_TEST_KAFKA_JARS"}
 
 
 def load_settings() -> Settings:

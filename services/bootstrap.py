@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
-from config.settings import Settings, load_settings
+from pydantic import ValidationError
+
+from config.settings import Settings, UnknownSettingError, load_settings
 from services.embedded.runfile import find_running
 
 DATA_DIR = Path(".kairos")
+BAD_INPUT = 2  # exit code
 
 
 def settings_for(data_dir: Path = DATA_DIR) -> Settings:
@@ -21,3 +25,23 @@ def settings_for(data_dir: Path = DATA_DIR) -> Settings:
         if running is not None:
             os.environ.update(running.env)
     return load_settings()
+
+
+def settings_or_exit() -> Settings:
+    """Settings of the environment, for a process without a command line; a mistake ends it with a sentence."""
+    try:
+        return load_settings()
+    except (UnknownSettingError, ValidationError) as error:
+        sys.stderr.write("".join(f"{line}\n" for line in setting_faults(error)))
+        sys.exit(BAD_INPUT)
+
+
+def setting_faults(error: UnknownSettingError | ValidationError) -> list[str]:
+    """Each mistake as a sentence that names the variable, without its value: it may be a password."""
+    if isinstance(error, UnknownSettingError):
+        return [str(error)]
+    return [f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_input=False)]
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return "KAIROS_" + "__".join(str(part) for part in location).upper()

@@ -6,7 +6,7 @@ import importlib
 import sys
 
 from config.loader import DefinitionError
-from config.settings import load_settings
+from services.bootstrap import BAD_INPUT, settings_or_exit
 from services.logs import configure_logs
 from streams.app import run
 
@@ -17,13 +17,13 @@ def main() -> None:
     """Entry point of a worker."""
     if len(sys.argv) != 2 or sys.argv[1] not in ROLES:
         sys.exit(f"usage: python -m streams ({'|'.join(ROLES)})")
-    settings = load_settings()
+    settings = settings_or_exit()
     configure_logs(settings.log_level)
     try:
         app = importlib.import_module(f"streams.{sys.argv[1]}").build(settings)
     except DefinitionError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+        sys.exit(BAD_INPUT)
     run(app, settings.log_level)
 
 

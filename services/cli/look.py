@@ -100,7 +100,9 @@ def offers(
         packed = client.get(key)
     console = Console()
     if packed is None:
-        console.print(f"No offers were decided for {user!r} yet (Redis key {key}).", style="yellow", markup=False)
+        console.print(
+            f"No offers were decided for {user!r} yet (Redis key {key}).", style="yellow", markup=False, emoji=False
+        )
         raise typer.Exit(1)
     found = json.loads(packed)
     table = Table(title=f"decided {_time(found['at'])} UTC on '{found['cause']['event']}'", title_justify="left")
@@ -111,7 +113,7 @@ def offers(
         row = (str(place), offer["offer"], offer["name"], price, offer["reason"])
         table.add_row(*row, f"{offer['score']:.3f}", f"{offer['propensity']:.3f}")
     console.print(table)
-    console.print(f"Redis: GET {key}", highlight=False, style="dim")
+    console.print(f"Redis: GET {key}", highlight=False, markup=False, emoji=False, style="dim")
 
 
 def dead_letters(

@@ -11,6 +11,7 @@ from rich.console import Console
 from config.loader import DefinitionError
 from config.settings import UnknownSettingError
 from models.errors import KairosError
+from services.bootstrap import BAD_INPUT, setting_faults
 from services.cli import audit, look, ops, run
 from services.cli.train import train_app
 from services.jobs.evaluate.cli import evaluate_app
@@ -37,22 +38,19 @@ app.command("check", rich_help_panel="Operate")(ops.check)
 app.command("health", rich_help_panel="Operate")(ops.health)
 app.add_typer(ops.topics_app, rich_help_panel="Operate")
 
-BAD_INPUT = 2
-
 
 def main() -> None:
     """Run `kairos`; what a person can mend is told in a sentence, never as a traceback."""
     errors = Console(stderr=True, highlight=False)
     try:
         app()
-    except (DefinitionError, UnknownSettingError) as error:
-        errors.print(str(error), style="red", markup=False)
+    except DefinitionError as error:
+        errors.print(str(error), style="red", markup=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
-    except ValidationError as error:
-        for fault in error.errors():
-            name = "KAIROS_" + "__".join(str(part) for part in fault["loc"]).upper()
-            errors.print(f"{name}: {fault['msg']}", style="red", markup=False)
+    except (UnknownSettingError, ValidationError) as error:
+        for fault in setting_faults(error):
+            errors.print(fault, style="red", markup=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
     except KairosError as error:
-        errors.print(str(error), style="red", markup=False)
+        errors.print(str(error), style="red", markup=False, soft_wrap=True)
         sys.exit(1)

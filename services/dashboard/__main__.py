@@ -9,7 +9,8 @@ import time
 
 import uvicorn
 
-from config.settings import load_settings
+from config.loader import DefinitionError
+from services.bootstrap import BAD_INPUT, settings_or_exit
 from services.dashboard.app import make_app
 
 
@@ -19,14 +20,19 @@ def _now_ms() -> int:
 
 def main() -> None:
     """Serve until stopped."""
-    settings = load_settings()
+    settings = settings_or_exit()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("dashboard").info("dashboard.start http://%s:%d", settings.http.host, settings.http.port)
+    try:
+        app = make_app(settings, _now_ms)
+    except DefinitionError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(BAD_INPUT)
     # uvicorn stops in order and then raises the signal once more, as if it had not been handled: with Python's default
-    # the process would seem killed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # the process would seem killed. A reader that broke raises it, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(app.state.reader.broken)))
     uvicorn.run(
-        make_app(settings, _now_ms),
+        app,
         host=settings.http.host,
         port=settings.http.port,
         # It logs every web socket at INFO.

@@ -60,6 +60,11 @@ class PageReader:
         """The newest page; None before the first reading."""
         return self._page
 
+    @property
+    def broken(self) -> bool:
+        """Whether the background reading ended by an error nobody foresaw."""
+        return self._task is not None and _unforeseen(self._task) is not None
+
     async def start(self) -> None:
         """Read once, then go on reading in the background."""
         await self.read()
@@ -104,8 +109,12 @@ class PageReader:
             await self.read()
 
 
+def _unforeseen(task: asyncio.Task[None]) -> BaseException | None:
+    return task.exception() if task.done() and not task.cancelled() else None
+
+
 def _end_when_broken(task: asyncio.Task[None]) -> None:
     """End the process on an error nobody foresaw: a page that stands still would show old numbers as true."""
-    if not task.cancelled() and (error := task.exception()) is not None:
+    if (error := _unforeseen(task)) is not None:
         logger.critical("dashboard.reader_failed", exc_info=error)
         signal.raise_signal(signal.SIGTERM)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from config.definitions import Experiment
@@ -390,7 +390,8 @@ def _next_steps(summary: Summary) -> RenderableType:
     message = "MESSAGE"
     if figures.clicked:
         message, user = figures.clicked[-1]
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    # A command is copied, so it is never broken.
+    table = Table(Column(no_wrap=True), Column(), box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_row(Text(f"{_command()} story {user}", style="cyan"), "one customer's story, event by event")
     table.add_row(Text(f"{_command()} why {message}", style="cyan"), "why this message was sent")
     table.add_row(

@@ -18,9 +18,9 @@ ENV_EXAMPLE = ROOT / ".env.example"
 _INTRO = """\
 # Settings
 
-Every setting of Kairos is an environment variable. They are read once, when a process starts, by `config/settings.py`; a
-variable `KAIROS_...` that is no setting, and a value that does not fit, end it with a sentence that names the variable
-(exit code 2). Where two words are joined by `__`, the first is the section.
+Every setting of Kairos is an environment variable. They are read once, when a process starts, by `config/settings.py`.
+A variable `KAIROS_...` that is no setting, and a value that does not fit, end the process with a sentence that names
+the variable (exit code 2). Where two words are joined by `__`, the first is the section.
 
 `kairos demo` and `kairos up` set what the processes on this machine need; `docker-compose.yml` sets the rest for
 containers, and takes four from the file `.env` (see `.env.example`). What a marketer writes is no setting: see
@@ -80,7 +80,7 @@ def _shown(default: Any) -> str:
 
 def _limits(field: FieldInfo) -> str:
     """Smallest and largest value, in words."""
-    found = {}
+    found: dict[str, float] = {}
     for rule in field.metadata:
         found |= {name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
     if "ge" in found and "le" in found:

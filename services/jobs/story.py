@@ -27,6 +27,7 @@ class Line:
     what: str
     detail: str
     style: str = ""
+    rank: int = 0  # at the same time: what came in, what was decided, what became of it
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ def tell(settings: Settings, user: str) -> Story:
                 line = _line(topic.name, record.value, record.timestamp_ms)
                 if line is not None:
                     story.lines.append(line)
-    story.lines.sort(key=lambda line: line.at)
+    story.lines.sort(key=lambda line: (line.at, line.rank))
     return story
 
 
@@ -86,22 +87,25 @@ def _line(topic: str, value: bytes, broker_ms: int) -> Line | None:
     except msgspec.DecodeError:
         return None
     style = _STYLES.get(topic, "")
+    rank = 2 if topic == "feedback" else int(topic in _STYLES)
     if topic == "churn-alerts":
         why = "; ".join(reason["text"] for reason in found["reasons"])
-        return Line(found["at"], f"Churn alert {found['score']:.0%}", why, style)
+        return Line(found["at"], f"Churn alert {found['score']:.0%}", why, style, rank)
     if topic == "offers":
         names = ", ".join(offer["name"] for offer in found["offers"][:3] if offer["name"])
-        return Line(found["at"], "Offers ranked", names, style)
+        return Line(found["at"], "Offers ranked", names, style, rank)
     if topic == "messages":
         if found["suppressed"]:
-            return Line(found["decided_at"], f"Not sent: {found['campaign']}", found["reason"], "dim")
-        return Line(found["decided_at"], f"Message {found['campaign']}", f"{found['reason']}  [{found['id']}]", style)
+            return Line(found["decided_at"], f"Not sent: {found['campaign']}", found["reason"], "dim", rank)
+        return Line(
+            found["decided_at"], f"Message {found['campaign']}", f"{found['reason']}  [{found['id']}]", style, rank
+        )
     if topic == "exposures":
-        return Line(found["at"], f"Experiment {found['experiment']}", f"variant {found['variant']}", style)
+        return Line(found["at"], f"Experiment {found['experiment']}", f"variant {found['variant']}", style, rank)
     properties = found.get("properties") or {}
     at = msgspec.convert(found.get("timestamp"), datetime | int | float | None, strict=False)
     name = found.get("event") or found.get("type", "")
     detail = properties.get("name") or ""
     if properties.get("revenue") is not None:
         detail = f"{properties['revenue']:,.2f} {properties.get('currency') or ''}"
-    return Line(epoch_ms(at, broker_ms), name, str(detail))
+    return Line(epoch_ms(at, broker_ms), name, str(detail), "", rank)

@@ -53,7 +53,7 @@ def publish_worker(redis: redis_py.Redis, role: str, worker: str, payload: Mappi
     ----------
     redis : synchronous client.
     role, worker : which one, e.g. ``"decide", "w1"``.
-    payload : see `docs/redis.md`, `live:worker`; must hold `at` (wall clock, ms).
+    payload : see `docs/metrics.md`; must hold `at` (wall clock, ms).
     """
     record = {"role": role, "worker": worker, **payload}
     at = int(record["at"])

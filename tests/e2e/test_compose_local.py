@@ -5,6 +5,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,11 +13,12 @@ from config.settings import Settings
 from config.topics import TOPICS, partitions_of
 from services.bus import Publisher, describe
 from services.jobs.audit import run_audit
-from services.state.live import WORKERS_KEY
-from services.state.redis_lane import connect
+from services.state.live import WORKERS_KEY, worker_key
+from services.state.redis_lane import Client, connect
 from support.compose_local import ComposeLocal, free_addresses
 from support.kafka import KafkaServer
 from support.mail import Mail, MailSink
+from support.metrics_doc import documented_fields
 from support.ports import wait_until
 from support.redis import RedisServer, redis_binary
 from support.services import MissingServiceError, skip_or_fail
@@ -37,21 +39,24 @@ class Running:
 
     def other(self, **variables: str) -> ComposeLocal:
         """The same file with other values for its `${...}`."""
-        found = ComposeLocal(self.compose.addresses, self.folder, variables)
-        return found
+        return ComposeLocal(self.compose.addresses, self.folder, variables)
 
 
 @pytest.fixture(scope="module")
 def running(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The servers, and the services ready to be started. The topics exist already: the test of them comes first."""
+    """The servers, and the services ready to be started. The first test makes the topics, as the first service does."""
     try:
         binary = redis_binary()
     except MissingServiceError as error:
         skip_or_fail(error)
     folder = tmp_path_factory.mktemp("compose")
-    with KafkaServer(jars) as kafka, RedisServer(binary) as redis, MailSink() as sink:
-        with ComposeLocal(free_addresses(kafka.bootstrap, redis.url, sink.port), folder) as compose:
-            yield Running(compose, kafka, redis, sink, folder)
+    with (
+        KafkaServer(jars) as kafka,
+        RedisServer(binary) as redis,
+        MailSink() as sink,
+        ComposeLocal(free_addresses(kafka.bootstrap, redis.url, sink.port), folder) as compose,
+    ):
+        yield Running(compose, kafka, redis, sink, folder)
 
 
 def test_topics_are_made_once_and_never_with_another_number_of_partitions(running: Running) -> None:
@@ -78,6 +83,7 @@ def test_health_of_what_does_not_run_is_a_sentence(running: Running) -> None:
     assert not running.compose.healthy("dashboard")
 
 
+@pytest.mark.timeout(600)  # each look at a service's health starts the command line anew
 def test_an_order_becomes_a_mail_and_everything_ends_in_order(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,9 +103,12 @@ def test_an_order_becomes_a_mail_and_everything_ends_in_order(
         bus.publish_event(order("bob"))  # of whom no address is known
         bus.flush()
 
-    wait_until(lambda: bool(compose.check() or sink.mails), "a mail for the order", 30)
+    wait_until(lambda: bool(sink.mails), "a mail for the order", 30)
     wait_until(lambda: json.loads(get(f"{page}/readyz"))["status"] == "ok", "the page has read Redis", 30)
     wait_until(lambda: outcome_came_back(page), "the outcome of the mail is counted", 30)
+
+    client = connect(running.redis.url)
+    assert fields_told(client) == documented_fields()
 
     # While it runs, the ticks move the lanes each second; the audit reads between two of them.
     proof = compose.execute("decide", ["kairos", "audit"])
@@ -111,7 +120,6 @@ def test_an_order_becomes_a_mail_and_everything_ends_in_order(
     slow = {name: one.seconds for name, one in ended.items() if one.seconds > STOP_S}
     assert not slow, said(compose)
     assert files_in(compose.app) == shipped, "the image is read-only"
-    client = connect(running.redis.url)
     assert client.zrange(WORKERS_KEY, 0, -1) == [], "workers that ended in order are not shown as silent"
     client.close()
 
@@ -132,6 +140,15 @@ def only_mail(mails: list[Mail]) -> None:
     assert mail.message["X-Kairos-Message-Id"]
 
 
+def fields_told(client: Client) -> dict[str, set[str]]:
+    """What the workers write into their live keys, by role."""
+    found = {}
+    for name in cast(list[bytes], client.zrange(WORKERS_KEY, 0, -1)):
+        role, _, worker = name.decode().partition(":")
+        found[role] = set(json.loads(cast(bytes, client.get(worker_key(role, worker)))))
+    return found
+
+
 def order(user: str) -> dict[str, object]:
     product = {"product_id": "P7", "name": "Lamp", "price": 25.0, "quantity": 1}
     properties = {"order_id": f"A-{user}", "revenue": 25.0, "currency": "GBP", "products": [product]}
@@ -142,7 +159,7 @@ def outcome_came_back(page: str) -> bool:
     """Whether decide has counted that the mail was delivered."""
     funnels = {funnel["campaign"]: funnel for funnel in json.loads(get(f"{page}/api/live"))["funnels"]}
     steps = {step["name"]: step["count"] for step in funnels.get("order-thanks", {}).get("steps", [])}
-    return steps.get("sent", 0) == 1
+    return bool(steps.get("sent", 0) == 1)
 
 
 def get(url: str) -> bytes:

@@ -105,7 +105,7 @@ def _mounted_config(service: Mapping[str, Any]) -> Path:
     sources = [mount.split(":")[0] for mount in service["volumes"] if mount.split(":")[1] == "/etc/kairos"]
     if len(sources) != 1:
         raise ValueError(f"the definitions are mounted from {sources}, expected one folder")
-    return (ROOT / sources[0]).resolve()
+    return (ROOT / str(sources[0])).resolve()
 
 
 def local_command(command: Sequence[str]) -> tuple[str, ...]:

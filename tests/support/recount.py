@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from services.bus.reader import read_topic
+from services.bus.reader import Record, read_topic
 
 INPUTS = ("clickstream", "purchases", "profiles", "feedback")
 DAY_MS = 86_400_000
@@ -23,17 +23,61 @@ def _pence(amount: float) -> int:
     return int((Decimal(str(amount)) * 100).quantize(Decimal(1), ROUND_HALF_UP))
 
 
-def events(bootstrap: str) -> list[dict[str, Any]]:
-    """Every event of the inputs once (by messageId), ticks left out."""
+def events(bootstrap: str, refused: Collection[tuple[str, int, int]] = ()) -> list[dict[str, Any]]:
+    """Every event of the inputs once (by messageId, or where it lay first), without ticks and `refused` positions."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for topic in INPUTS:
         for record in read_topic(bootstrap, topic):
             event = json.loads(record.value or b"{}")
-            if event.get("type") == "tick":
+            place = (topic, record.partition, record.offset)
+            if event.get("type") == "tick" or place in refused:
                 continue
             user = str(event.get("userId") or event.get("anonymousId"))
-            found.setdefault((user, event["messageId"]), {**event, "user": user, "at": _ms(event["timestamp"])})
+            origin = dict(record.headers).get("kairos-origin", "-".join(map(str, place)).encode())
+            ident = event.get("messageId") or origin.decode()
+            found.setdefault((user, ident), {**event, "user": user, "at": _ms(event["timestamp"])})
     return list(found.values())
+
+
+def refused(bootstrap: str) -> Counter[tuple[str, int, int, str]]:
+    """Topic, partition, offset and reason of each dead letter."""
+    letters = (json.loads(record.value or b"{}") for record in read_topic(bootstrap, "dead-letters"))
+    return Counter((one["topic"], one["partition"], one["offset"], one["reason"]) for one in letters)
+
+
+def surviving(bootstrap: str, until: Mapping[int, int]) -> Callable[[Record], bool]:
+    """Tell outputs that Redis still knows of from those of a stretch that it forgot and went through again.
+
+    Of two batches with one number the one of the later epoch counts; `until` is the last number of each lane.
+    """
+    epochs: dict[tuple[int, int], int] = {}
+    for record in read_topic(bootstrap, "journal"):
+        lane, epoch, seq = _place(record)
+        epochs[lane, seq] = max(epoch, epochs.get((lane, seq), 0))
+
+    def counts(record: Record) -> bool:
+        lane, epoch, seq = _place(record)
+        return seq <= until[lane] and epochs.get((lane, seq), epoch) == epoch
+
+    return counts
+
+
+def forgotten(bootstrap: str) -> int:
+    """How many numbers of batches were given twice."""
+    seen: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for record in read_topic(bootstrap, "journal"):
+        lane, epoch, seq = _place(record)
+        seen[lane, seq].add(epoch)
+    return sum(1 for epochs in seen.values() if len(epochs) > 1)
+
+
+def _place(record: Record) -> tuple[int, int, int]:
+    headers = dict(record.headers)
+    return int(headers["kairos-lane"]), int(headers["kairos-epoch"]), int(headers["kairos-seq"])
+
+
+def _always(_: Record) -> bool:
+    return True
 
 
 def orders_and_money(log: Iterable[dict[str, Any]]) -> tuple[Counter[str], Counter[str]]:
@@ -49,10 +93,10 @@ def orders_and_money(log: Iterable[dict[str, Any]]) -> tuple[Counter[str], Count
     return orders, money
 
 
-def exposures(bootstrap: str) -> dict[str, dict[str, tuple[str, int, str]]]:
+def exposures(bootstrap: str, counts: Callable[[Record], bool] = _always) -> dict[str, dict[str, tuple[str, int, str]]]:
     """Experiment -> user -> (variant, time, messageId of the cause), from the topic; one exposure per user."""
     found: dict[str, dict[str, tuple[str, int, str]]] = defaultdict(dict)
-    for record in read_topic(bootstrap, "exposures"):
+    for record in filter(counts, read_topic(bootstrap, "exposures")):
         seen = json.loads(record.value or b"{}")
         found[seen["experiment"]].setdefault(seen["user"], (seen["variant"], seen["at"], seen["cause"]["message_id"]))
     return found
@@ -82,10 +126,10 @@ def stages(log: Iterable[dict[str, Any]], name: str) -> Counter[str]:
     return Counter(campaign for campaign, _ in seen)
 
 
-def decided(bootstrap: str) -> tuple[Counter[str], Counter[str], set[str]]:
+def decided(bootstrap: str, counts: Callable[[Record], bool] = _always) -> tuple[Counter[str], Counter[str], set[str]]:
     """Commands by campaign, suppressed by "campaign:reason", and the ids of what is to be sent."""
     commands: dict[str, dict[str, Any]] = {}
-    for record in read_topic(bootstrap, "messages"):
+    for record in filter(counts, read_topic(bootstrap, "messages")):
         command = json.loads(record.value or b"{}")
         commands.setdefault(command["id"], command)
     sent: Counter[str] = Counter()

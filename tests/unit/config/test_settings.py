@@ -1,12 +1,16 @@
 """The settings: documented as they are, read from the environment, and a typing error is refused."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from config.settings import Settings, UnknownSettingError, load_settings
+from services.bootstrap import setting_faults
 from services.jobs.settings_table import (
     COMPOSE_VARIABLES,
     ENV_EXAMPLE,
@@ -89,6 +93,36 @@ def test_an_unknown_name_in_a_section_is_refused(monkeypatch: pytest.MonkeyPatch
         load_settings()
 
 
+@pytest.mark.parametrize("command", [("streams", "decide"), ("services.dashboard",)])
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("KAIROS_LANES", "many", "KAIROS_LANES: Input should be a valid integer"),
+        ("KAIROS_HTTP__PRT", "80", "KAIROS_HTTP__PRT: Extra inputs are not permitted"),
+        ("KAIROS_LOG_LEVEL", "LOUD", "KAIROS_LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("KAIROS_LANE", "4", "KAIROS_LANE is not a setting of Kairos"),
+        ("KAIROS_CONFIG_DIR", "/nowhere", "there is no such folder"),
+    ],
+)
+def test_a_mistake_ends_a_process_with_a_sentence(
+    command: tuple[str, ...], variable: str, value: str, message: str
+) -> None:
+    env = {**os.environ, variable: value}
+    done = subprocess.run([sys.executable, "-m", *command], env=env, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_value_that_does_not_fit_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAIROS_REDIS__TIMEOUT_MS", "a-password-in-the-wrong-place")
+    with pytest.raises(ValidationError) as caught:
+        load_settings()
+    (fault,) = setting_faults(caught.value)
+    assert fault.startswith("KAIROS_REDIS__TIMEOUT_MS: ")
+    assert "password" not in fault
+
+
 def test_the_environment_is_read_in_one_place() -> None:
     """STYLE: settings are passed as values. Entry points, and what starts processes, are the exceptions."""
     allowed = {"config/settings.py", "services/bootstrap.py", "services/cli/run.py"}
@@ -96,7 +130,6 @@ def test_the_environment_is_read_in_one_place() -> None:
         str(path.relative_to(ROOT))
         for package in ("config", "models", "services", "streams")
         for path in Path(ROOT, package).rglob("*.py")
-        if re.search(r"os\.(environ|getenv)", path.read_text(encoding="utf-8"))
-        and "embedded" not in path.parts
+        if re.search(r"os\.(environ|getenv)", path.read_text(encoding="utf-8")) and "embedded" not in path.parts
     }
     assert found <= allowed, found - allowed

@@ -21,16 +21,20 @@ def _ours_again() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_first_interrupts_and_the_second_is_ignored(number: signal.Signals) -> None:
-    cleaned_up = False
-    with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
+    done: list[str] = []
+
+    def work() -> None:
         try:
             os.kill(os.getpid(), number)
-            pytest.fail("went on")
+            done.append("went on")
         finally:
             for again in NUMBERS:
                 os.kill(os.getpid(), again)
-            cleaned_up = True
-    assert cleaned_up
+            done.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
+        work()
+    assert done == ["cleaned up"]
 
 
 def test_afterwards_everything_is_as_before() -> None:

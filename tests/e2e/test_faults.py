@@ -1,0 +1,233 @@
+"""Faults while a stream goes on: workers, Redis and the broker come, go, freeze and forget; then all is counted again.
+
+One Kairos goes through all of it, one fault after another; after each the audit and a recount go over the whole log.
+"""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.loader import load_definitions
+from config.settings import PACKAGE_CONFIG_DIR, Settings
+from config.topics import INPUT_NAMES
+from models.profile.state import decode_profile
+from models.wire import lane_of
+from services.bus import end_offsets
+from services.embedded.mailbox import count_by_message_id
+from services.jobs.audit import run_audit
+from services.jobs.audit.report import AuditReport
+from services.state.counters import read_counters
+from services.state.keys import profile as profile_key
+from services.state.ledger_index import ledger_states
+from support import recount
+from support.chaos import FAULTY, LANES, SESSION_TIMEOUT_MS, Chaos
+from support.faulty_decide import MARKED
+from support.kafka import KafkaServer
+from support.redis import RedisServer, redis_binary
+
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def kairos(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
+    """On Apache Kafka and the system's Redis."""
+    with (
+        KafkaServer(jars) as kafka,
+        RedisServer(redis_binary()) as redis,
+        Chaos(tmp_path_factory.mktemp("faults"), kafka, redis).running() as found,
+    ):
+        with found.traffic():
+            found.moves()
+        yield found
+
+
+@pytest.fixture
+def settings(kairos: Chaos, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings that lead to it."""
+    return settings_of(kairos, monkeypatch)
+
+
+def settings_of(kairos: Chaos, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in kairos.stack.env().items():
+        monkeypatch.setenv(name, value)
+    return Settings()
+
+
+def check(kairos: Chaos, settings: Settings) -> AuditReport:
+    """Nothing lost, nothing twice: by the audit, and by counting again."""
+    kairos.settle()
+    report = run_audit(settings)
+    assert report.ok, report.sentences()
+    assert (report.waiting, sum(lane.in_flight for lane in report.lanes)) == (0, 0)
+
+    letters = recount.refused(kairos.bootstrap)
+    refused = {letter[:3] for letter in letters}
+    log = recount.events(kairos.bootstrap, refused)
+    counts = recount.surviving(kairos.bootstrap, kairos.owners())
+    received = sum(sum(end_offsets(kairos.bootstrap, name).values()) for name in INPUT_NAMES)
+    assert report.total("received") == received
+    assert report.total("applied") - report.total("ticks") == len(log)
+    assert report.total("rejected") == len(refused)
+
+    # Profiles: everybody in the log and nobody else, with the right orders and money.
+    orders, money = recount.orders_and_money(log)
+    users = sorted({event["user"] for event in log})
+    assert sum(lane.profiles for lane in report.lanes) == len(users)
+    for user in users:
+        packed = kairos.redis.get(profile_key(lane_of(user, LANES), user))
+        assert isinstance(packed, bytes)
+        profile = decode_profile(packed)
+        assert (profile.orders, profile.money_minor) == (orders[user], money[user]), user
+
+    # Counters.
+    definitions = load_definitions(PACKAGE_CONFIG_DIR)
+    counters = read_counters(kairos.redis, LANES)
+    exposed = recount.exposures(kairos.bootstrap, counts)
+    assert exposed["aa-check"].keys() == {one["user"] for one in log if one.get("event") == "Product Viewed"}
+    for experiment in definitions.experiments:
+        for variant in experiment.variants:
+            arm = [user for user, seen in exposed[experiment.id].items() if seen[0] == variant.id]
+            assert counters.get(f"exp:{experiment.id}", {}).get(f"{variant.id}:exposed", 0) == len(arm)
+    sent, suppressed, to_send = recount.decided(kairos.bootstrap, counts)
+    for campaign in definitions.campaigns:
+        fields = counters.get(f"camp:{campaign.id}", {})
+        by_reason = {k.partition(":")[2]: n for k, n in suppressed.items() if k.startswith(f"{campaign.id}:")}
+        assert {k.partition(":")[2]: n for k, n in fields.items() if k.startswith("suppressed:")} == by_reason
+        unsent = fields.get("decided", 0) - sent[campaign.id] - sum(by_reason.values())
+        assert 0 <= unsent <= fields.get("held", 0)
+
+    # Messages: each has a fate, no provider saw one twice, and what is unknown says so.
+    states = ledger_states(kairos.redis)
+    mails = count_by_message_id(kairos.stack.mail_dir)
+    ever = recount.decided(kairos.bootstrap)[2]
+    assert max(mails.values()) == 1
+    assert mails.keys() <= ever
+    assert to_send <= states.keys()
+    assert {states[message] for message in to_send} <= {"delivered", "unknown"}
+    email = {message for message in to_send if states[message] == "delivered"}
+    assert len(email & mails.keys()) > 100
+    unknown = [message for message in to_send if states[message] == "unknown"]
+    assert bool(unknown) <= any("unknown outcome" in note for note in report.notes)
+    return report
+
+
+def test_workers_join_and_leave(kairos: Chaos, settings: Settings) -> None:
+    with kairos.traffic():
+        second = kairos.start_decide()
+        time.sleep(3.0)
+        third = kairos.start_decide()
+        kairos.moves()
+        kairos.stop_decide(second)
+        kairos.moves()
+        kairos.stop_decide(third, kill=True)
+        time.sleep(1.0)
+        kairos.signal_decide(kairos.workers()[0], signal.SIGKILL)  # the last one: it is started again
+        kairos.moves()
+    check(kairos, settings)
+
+
+def test_a_frozen_worker_wakes_up_as_a_zombie(kairos: Chaos, settings: Settings) -> None:
+    frozen = kairos.workers()[0]
+    with kairos.traffic():
+        other = kairos.start_decide()
+        for wake in (frozen, other):
+            time.sleep(3.0)
+            kairos.signal_decide(wake, signal.SIGSTOP)
+            try:
+                time.sleep(SESSION_TIMEOUT_MS / 1000 + 1.0)
+                kairos.moves()  # all lanes, also those of the frozen one
+            finally:
+                kairos.signal_decide(wake, signal.SIGCONT)
+            kairos.moves()
+        kairos.stop_decide(other)
+    check(kairos, settings)
+    assert recount.forgotten(kairos.bootstrap) == 0, "two owners wrote a batch of the same number"
+
+
+def test_redis_restarts(kairos: Chaos, settings: Settings) -> None:
+    assert kairos.redis_server is not None
+    with kairos.traffic():
+        time.sleep(1.0)
+        kairos.redis_server.kill()
+        kairos.redis_server.start()
+        kairos.moves()
+        kairos.redis_server.stop()
+        time.sleep(1.0)
+        kairos.redis_server.start()
+        kairos.moves()
+        kairos.redis_server.pause()
+        time.sleep(2.0)
+        kairos.redis_server.resume()
+        kairos.moves()
+    check(kairos, settings)
+    assert recount.forgotten(kairos.bootstrap) == 0
+
+
+def test_the_broker_restarts(kairos: Chaos, settings: Settings) -> None:
+    assert kairos.kafka is not None
+    with kairos.traffic():
+        time.sleep(1.0)
+        kairos.kafka.kill()
+        kairos.kafka.start()
+        kairos.moves(60.0)
+        kairos.kafka.stop()
+        kairos.kafka.start()
+        kairos.moves(60.0)
+    check(kairos, settings)
+
+
+def test_retries_misrouted_and_late_records(kairos: Chaos, settings: Settings) -> None:
+    before = run_audit(settings)
+    again = kairos.published[-4_000:-1_000]
+    strays = kairos.shop.take(1_500)
+    nameless = [(t, u, v.replace(b'"messageId":', b'"unused":')) for t, u, v in kairos.shop.take(200)]
+    with kairos.traffic():
+        kairos.publish(*again)
+        kairos.publish(*strays, misrouted=True)
+        kairos.publish(*nameless, misrouted=True)
+        kairos.publish(*strays[:500])  # and once more where they belong
+        kairos.publish(*strays[500:1_000], misrouted=True)
+        kairos.signal_decide(kairos.workers()[0], signal.SIGKILL)
+        kairos.moves()
+    after = check(kairos, settings)
+    assert after.total("forwarded") - before.total("forwarded") == 1_500 + 200 + 500
+    assert after.total("duplicate") - before.total("duplicate") >= 3_000 + 500 + 500
+
+
+def test_the_core_breaks_on_one_record(kairos: Chaos, settings: Settings) -> None:
+    before = recount.refused(kairos.bootstrap)
+    kairos.stop_decide(kairos.workers()[0])
+    faulty = kairos.start_decide(FAULTY)
+    with kairos.traffic():
+        kairos.moves()
+        for _ in range(3):
+            marked = kairos.shop.event("Order Completed", order_id=MARKED)
+            kairos.publish(*kairos.shop.take(100), marked, *kairos.shop.take(100))
+            time.sleep(0.5)
+        kairos.moves()
+    kairos.settle()
+    kairos.stop_decide(faulty)
+    kairos.start_decide()
+    check(kairos, settings)  # with a core that does not break
+    letters = recount.refused(kairos.bootstrap) - before
+    assert Counter(letter[3] for letter in letters) == {"failed": 3}
+    assert {letter[0] for letter in letters} == {"purchases"}
+
+
+def test_redis_goes_back_in_time(kairos: Chaos, settings: Settings) -> None:
+    mails = count_by_message_id(kairos.stack.mail_dir).total()
+    with kairos.traffic():
+        for back_s in (2.5, 0.3):
+            kairos.moves()
+            size = kairos.aof().stat().st_size
+            time.sleep(back_s)
+            kairos.set_redis_back(size)
+            kairos.moves()
+    report = check(kairos, settings)
+    assert recount.forgotten(kairos.bootstrap) > 0, "nothing was forgotten: the test tested nothing"
+    assert any("unknown outcome" in note for note in report.notes), report.notes
+    assert count_by_message_id(kairos.stack.mail_dir).total() > mails
