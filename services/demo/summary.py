@@ -390,7 +390,6 @@ def _next_steps(summary: Summary) -> RenderableType:
     message = "MESSAGE"
     if figures.clicked:
         message, user = figures.clicked[-1]
-    # A command is copied, so it is never broken.
     table = Table(Column(no_wrap=True), Column(), box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_row(Text(f"{_command()} story {user}", style="cyan"), "one customer's story, event by event")
     table.add_row(Text(f"{_command()} why {message}", style="cyan"), "why this message was sent")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -68,7 +67,7 @@ class LaneStore(Protocol):
 
 
 class MemoryLaneStore:
-    """A lane in plain dictionaries."""
+    """A lane in plain dictionaries, with one owner: only whoever loaded may commit, once."""
 
     def __init__(self) -> None:
         self.fence: bytes | None = None
@@ -78,13 +77,11 @@ class MemoryLaneStore:
         self.counters: dict[str, dict[str, int]] = {}
         self.timers: dict[str, int] = {}
         self.outbox: dict[int, bytes] = {}
-        self._moves = 0
-        self._seen = threading.local()
-        self._lock = threading.Lock()
+        self._loaded = False
 
     def load(self, due_until: int | None, limit: int, users: Callable[[list[str]], list[str]]) -> Loaded:
         """See :class:`LaneStore`."""
-        self._seen.moves = self._moves
+        self._loaded = True
         due: list[str] = []
         if due_until is not None:
             ready = sorted((at, user) for user, at in self.timers.items() if at <= due_until)
@@ -94,16 +91,9 @@ class MemoryLaneStore:
 
     def commit(self, change: Change) -> int | None:
         """See :class:`LaneStore`."""
-        seen, self._seen.moves = getattr(self._seen, "moves", None), None
-        if seen is None:
+        loaded, self._loaded = self._loaded, False
+        if not loaded:
             raise FenceError("commit without load")
-        with self._lock:
-            if seen != self._moves:
-                raise FenceError("another owner moved the fence")
-            return self._write(change)
-
-    def _write(self, change: Change) -> int | None:
-        self._moves += 1
         self.fence, self.state = change.fence, change.state
         self.profiles.update(change.profiles)
         self.offers.update(change.offers)

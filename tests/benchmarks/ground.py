@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
 
-from config.topics import INPUTS
+from benchmarks.shop import PARTITIONS
+from config.topics import TOPICS
 from services.bus.admin import create_topics
 from services.embedded.stack import EmbeddedStack
 from services.state.redis_lane import connect
 from support.kafka import KafkaServer
+from support.ports import wait_until
 from support.redis import RedisServer
 from support.services import MissingServiceError
-
-from benchmarks.shop import PARTITIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -57,6 +59,17 @@ class Ground:
         client = self.redis()
         client.flushall()
         client.close()
+
+    def renew_topics(self) -> None:
+        """Empty all topics of Kairos: delete them, make them again."""
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        names = {topic.name for topic in TOPICS}
+        try:
+            admin.delete_topics(sorted(names))
+            wait_until(lambda: not names & set(admin.list_topics()), "deletion of the topics", 20.0, 0.1)
+        finally:
+            admin.close()
+        create_topics(self.bootstrap, PARTITIONS)
 
     def env(self, **more: str) -> dict[str, str]:
         """Environment of a worker of Kairos."""
@@ -120,12 +133,8 @@ def start() -> Iterator[Ground]:
 
 def create_topic(ground: Ground, name: str) -> None:
     """One more topic with the settings of an input."""
-    from kafka import KafkaAdminClient
-    from kafka.admin import NewTopic
-
     admin = KafkaAdminClient(bootstrap_servers=ground.bootstrap)
     try:
-        config = {"message.timestamp.type": "LogAppendTime"} if INPUTS[0].broker_time else {}
-        admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=config)])
+        admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
     finally:
         admin.close()

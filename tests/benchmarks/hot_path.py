@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import cProfile
 import gc
+import io
 import pstats
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ class HotPath:
     events: int
     parts_us: dict[str, float]
     largest: list[Cost]
+    listing: str
 
     @property
     def cpu_us(self) -> float:
@@ -118,19 +121,27 @@ def measure(ground: Ground, records: Sequence[ShopRecord], top: int = 10) -> Hot
         gc.set_threshold(*before)
         gc.unfreeze()
     parts = {name: seconds / len(records) * 1e6 for name, seconds in timed.parts.items()}
-    return HotPath(len(records), parts, _largest(profiler, len(records), top))
+    stats = pstats.Stats(profiler, stream=(listing := io.StringIO()))
+    stats.sort_stats("tottime").print_stats(60)
+    return HotPath(len(records), parts, _largest(stats, len(records), top), _anonymous(listing.getvalue()))
 
 
-def _largest(profiler: cProfile.Profile, events: int, top: int) -> list[Cost]:
-    stats = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
-    total = sum(row[2] for row in stats.values())
-    ranked = sorted(stats.items(), key=lambda item: item[1][2], reverse=True)[:top]
+def _largest(stats: pstats.Stats, events: int, top: int) -> list[Cost]:
+    rows: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = stats.stats  # type: ignore[attr-defined]
+    total = sum(row[2] for row in rows.values())
+    ranked = sorted(rows.items(), key=lambda item: item[1][2], reverse=True)[:top]
     return [Cost(_name(*place), row[2] / total, row[1] / events) for place, row in ranked]
 
 
-def _name(path: str, line: int, function: str) -> str:
+def _anonymous(listing: str) -> str:
+    """Without the folders of this machine."""
+    lines = [re.sub(r"(/\S+?)?/site-packages/", "", line.replace(f"{ROOT}/", "")) for line in listing.splitlines()]
+    return "\n".join(re.sub(r"/\S+/lib/python", "python", line).rstrip() for line in lines).strip() + "\n"
+
+
+def _name(path: str, _line: int, function: str) -> str:
     if path == "~":
         return function.strip("<>").replace("method ", "").replace("built-in ", "")
     place = Path(path)
-    short = place.relative_to(ROOT) if place.is_relative_to(ROOT) and ".venv" not in path else Path(*place.parts[-2:])
-    return f"{short}:{function}"
+    ours = place.is_relative_to(ROOT) and "site-packages" not in path
+    return f"{place.relative_to(ROOT) if ours else Path(*place.parts[-2:])}:{function}"

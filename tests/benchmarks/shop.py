@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -15,7 +15,8 @@ from models.wire import lane_of
 
 USERS = 20_000
 PARTITIONS = 4
-SPAN_MS = 24 * HOUR_MS
+LIVE_SPAN_MS = 60_000
+DAY_SPAN_MS = 24 * HOUR_MS
 SEED = 7
 _PRODUCTS = 3_000
 _NAMES = ("WHITE HANGING HEART T-LIGHT HOLDER", "REGENCY CAKESTAND 3 TIER", "JUMBO BAG RED RETROSPOT", "PARTY BUNTING")
@@ -30,7 +31,7 @@ class ShopRecord(NamedTuple):
     value: bytes
 
 
-def shop_events(count: int, end_ms: int, *, users: int = USERS, span_ms: int = SPAN_MS) -> Iterator[ShopRecord]:
+def shop_events(count: int, end_ms: int, *, users: int = USERS, span_ms: int = LIVE_SPAN_MS) -> Iterator[ShopRecord]:
     """Make `count` events, about 230 bytes each, evenly over the `span_ms` before `end_ms`.
 
     70 % Product Viewed, 20 % Product Added, 3 % Order Completed, the rest events without a rule of their own. Users
@@ -87,7 +88,7 @@ async def publish(bootstrap: str, records: Sequence[ShopRecord], topic: str | No
     await producer.start()
     try:
         lanes: dict[str, int] = {}
-        open_batches: dict[tuple[str, int], object] = {}
+        open_batches: dict[tuple[str, int], Any] = {}
         sent = []
         for record in records:
             lane = lanes.get(record.user)
@@ -96,7 +97,7 @@ async def publish(bootstrap: str, records: Sequence[ShopRecord], topic: str | No
             target = (topic or record.topic, lane)
             batch = open_batches.get(target)
             key = record.user.encode()
-            if batch is None or batch.append(key=key, value=record.value, timestamp=None) is None:  # type: ignore[attr-defined]
+            if batch is None or batch.append(key=key, value=record.value, timestamp=None) is None:
                 if batch is not None:
                     sent.append(await producer.send_batch(batch, target[0], partition=lane))
                 batch = open_batches[target] = producer.create_batch()
