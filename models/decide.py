@@ -277,7 +277,7 @@ def _tick(turn: Turn, user: str, profile: Profile) -> None:
             churn.take_sample(row)
     dedupe.rotate(profile, turn.batch.broker_ms)
     churn.schedule(profile, slot_of(user), at, rules)
-    _rest(profile, at, turn.brain.index.longest_window_ms)
+    _rest(profile, at, turn.brain.index.longest_window_ms + turn.brain.index.longest_expiry_ms)
 
 
 def _rest(profile: Profile, at: int, caps_ms: int) -> None:

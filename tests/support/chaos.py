@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from config.topics import INPUT_NAMES
 from models.delivery import DeliverFence
 from models.wire import lane_of
-from services.bus import Publisher, create_topics, end_offsets, topic_for
+from services.bus import Publisher, create_topics, topic_for
 from services.embedded.stack import ROOT, EmbeddedStack
 from services.embedded.supervisor import RestartPolicy, Supervisor
 from services.state.lanes import read_fences
@@ -31,7 +31,7 @@ from support.redis import RedisServer
 LANES = 4
 SESSION_TIMEOUT_MS = 3_000
 START_MS = 1_704_067_200_000  # 1 January 2024
-FAULTY = (sys.executable, str(Path(__file__).with_name("faulty_decide.py")))
+FAULTY = (sys.executable, "-m", "support.faulty_decide")
 
 
 class Shop:
@@ -122,16 +122,17 @@ class Chaos:
     # -- workers of decide
 
     def start_decide(self, argv: Sequence[str] = ()) -> str:
-        """One more worker; started again when it dies."""
+        """One more worker, started again when it dies; returns when it has lanes."""
         self._started += 1
         name = f"decide-{self._started}"
         process = self.stack.role("decide")
         process = dataclasses.replace(process, name=name, log_path=self.stack.log_dir / f"{name}.log")
         if argv:
-            path = {"PYTHONPATH": str(ROOT)}
+            path = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
             process = dataclasses.replace(process, argv=tuple(argv), env={**process.env, **path})
         supervisor = self._workers[name] = Supervisor(self._policy)
         supervisor.start(process)
+        wait_until(lambda: b'"event": "lanes"' in process.log_path.read_bytes(), f"{name} has lanes", 60.0, 0.1)
         return name
 
     def signal_decide(self, name: str, number: signal.Signals) -> None:
@@ -158,7 +159,7 @@ class Chaos:
     # -- events
 
     @contextmanager
-    def traffic(self, rate: int = 700) -> Iterator[None]:
+    def traffic(self, rate: int = 500) -> Iterator[None]:
         """Publish all the time; everything is confirmed at the end."""
         ending = threading.Event()
         errors: list[BaseException] = []
@@ -208,26 +209,33 @@ class Chaos:
             lambda: all(seq > before[lane] for lane, seq in self.owners().items()), "all lanes move", timeout_s, 0.05
         )
 
-    def settle(self, timeout_s: float = 60.0) -> None:
+    def settle(self, timeout_s: float = 90.0) -> None:
         """Return when everything published is applied, delivered and told."""
-        deadline, quiet, last = time.monotonic() + timeout_s, 0, Counter[str]()
-        while quiet < 3:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not settled: {last} behind; {self.owners()}")
-            last = self._behind()
-            quiet = 0 if last.total() else quiet + 1
-            time.sleep(0.3)
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap)
+        try:
+            deadline, quiet, last = time.monotonic() + timeout_s, 0, Counter[str]()
+            while quiet < 4:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not settled: {last} behind; {self.owners()}")
+                last = self._behind(consumer)
+                quiet = 0 if last.total() else quiet + 1
+                time.sleep(0.25)
+        finally:
+            consumer.close(autocommit=False)
 
-    def _behind(self) -> Counter[str]:
+    def _behind(self, consumer: KafkaConsumer) -> Counter[str]:
         behind = Counter[str]()
+        places = [TopicPartition(name, lane) for name in (*INPUT_NAMES, "messages") for lane in range(LANES)]
+        ends = consumer.end_offsets(places)
         fences = read_fences(self.redis, range(LANES))
-        for index, name in enumerate(INPUT_NAMES):
-            for lane, end in end_offsets(self.bootstrap, name).items():
-                behind[f"{name}-{lane}"] = end - max(0, fences[lane].offsets[index])
-        for lane, end in end_offsets(self.bootstrap, "messages").items():
-            raw = self.redis.get(fence_key(lane))
-            fence = msgspec.msgpack.decode(raw, type=DeliverFence) if isinstance(raw, bytes) else None
-            behind[f"messages-{lane}"] = end - ((fence.offset or 0) if fence else 0)
+        for (name, lane), end in ends.items():
+            if name == "messages":
+                raw = self.redis.get(fence_key(lane))
+                fence = msgspec.msgpack.decode(raw, type=DeliverFence) if isinstance(raw, bytes) else None
+                at = (fence.offset or 0) if fence else 0
+            else:
+                at = max(0, fences[lane].offsets[INPUT_NAMES.index(name)])
+            behind[f"{name}-{lane}"] = end - at
         return +behind
 
     # -- Redis goes back in time

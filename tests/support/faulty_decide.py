@@ -1,4 +1,4 @@
-"""`python tests/support/faulty_decide.py`: the role decide, whose core breaks in the middle of one marked event."""
+"""`python -m support.faulty_decide`: the role decide, whose core breaks in the middle of one marked event."""
 
 import sys
 from typing import Any

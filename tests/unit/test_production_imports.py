@@ -20,6 +20,10 @@ class Without:
             return None
         return next((spec for finder in finders if (spec := finder.find_spec(name, path, target))), None)
 
+    def find_distributions(self, *arguments):
+        return [one for finder in finders if hasattr(finder, "find_distributions")
+                for one in finder.find_distributions(*arguments)]
+
 hidden, finders = set(sys.argv[1].split(",")), list(sys.meta_path)
 sys.meta_path[:] = [Without()]
 count = 0
