@@ -99,15 +99,6 @@ def count_again(kairos: Chaos, report: AuditReport) -> None:
     definitions = load_definitions(PACKAGE_CONFIG_DIR)
     counters = read_counters(kairos.redis, LANES)
     exposed = recount.exposures(kairos.bootstrap, counts)
-    missing = {one["user"] for one in log if one.get("event") == "Product Viewed"} - exposed["aa-check"].keys()
-    if missing:
-        print(
-            "MISSING",
-            missing,
-            recount.exposures(kairos.bootstrap)["aa-check"].keys() & missing,
-            len(exposed["aa-check"]),
-        )
-        exposed = recount.exposures(kairos.bootstrap, counts)
     assert exposed["aa-check"].keys() == {one["user"] for one in log if one.get("event") == "Product Viewed"}
     for experiment in definitions.experiments:
         for variant in experiment.variants:
@@ -124,11 +115,12 @@ def count_again(kairos: Chaos, report: AuditReport) -> None:
     # Messages: each has a fate, no provider saw one twice, and what is unknown says so.
     states = ledger_states(kairos.redis)
     mails = count_by_message_id(kairos.stack.mail_dir)
-    ever = recount.decided(kairos.bootstrap)[2]
+    ever, held_back = recount.decided(kairos.bootstrap)[2], recount.held_back(kairos.bootstrap)
     assert max(mails.values()) == 1
     assert mails.keys() <= ever
     assert to_send <= states.keys()
-    assert {states[message] for message in to_send} <= {"delivered", "unknown"}
+    # What was held back in a stretch that Redis forgot stays so, also where it was decided otherwise the second time.
+    assert {states[message] for message in to_send - held_back} <= {"delivered", "unknown"}
     email = {message for message in to_send if states[message] == "delivered"}
     assert len(email & mails.keys()) > 100
     unknown = [message for message in to_send if states[message] == "unknown"]
@@ -154,15 +146,14 @@ def test_a_frozen_worker_wakes_up_as_a_zombie(kairos: Chaos, settings: Settings)
     frozen = kairos.workers()[0]
     with kairos.traffic():
         other = kairos.start_decide()
-        for wake in (frozen, other):
-            time.sleep(3.0)
-            kairos.signal_decide(wake, signal.SIGSTOP)
-            try:
-                time.sleep(SESSION_TIMEOUT_MS / 1000 + 1.0)
-                kairos.moves()  # all lanes, also those of the frozen one
-            finally:
-                kairos.signal_decide(wake, signal.SIGCONT)
-            kairos.moves()
+        kairos.moves()
+        kairos.signal_decide(frozen, signal.SIGSTOP)
+        try:
+            time.sleep(SESSION_TIMEOUT_MS / 1000 + 1.0)
+            kairos.moves()  # all lanes, also those of the frozen one
+        finally:
+            kairos.signal_decide(frozen, signal.SIGCONT)
+        kairos.moves()
         kairos.stop_decide(other)
     check(kairos, settings)
     assert recount.forgotten(kairos.bootstrap) == 0, "two owners wrote a batch of the same number"

@@ -159,7 +159,7 @@ class Chaos:
     # -- events
 
     @contextmanager
-    def traffic(self, rate: int = 500) -> Iterator[None]:
+    def traffic(self, rate: int = 400) -> Iterator[None]:
         """Publish all the time; everything is confirmed at the end."""
         ending = threading.Event()
         errors: list[BaseException] = []

@@ -140,3 +140,9 @@ def decided(bootstrap: str, counts: Callable[[Record], bool] = _always) -> tuple
         else:
             sent[command["campaign"]] += 1
     return sent, suppressed, {ident for ident, command in commands.items() if not command["suppressed"]}
+
+
+def held_back(bootstrap: str) -> set[str]:
+    """Ids of messages that were suppressed when they were decided, at least once."""
+    commands = (json.loads(record.value or b"{}") for record in read_topic(bootstrap, "messages"))
+    return {command["id"] for command in commands if command["suppressed"]}
