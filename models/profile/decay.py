@@ -18,15 +18,19 @@ def bump(profile: Profile, kind: int, amount: float, at: int) -> None:
 
     A late event is decayed by its own age, so that the order of arrival changes nothing (but rounding to 32 bits).
     """
-    values = list(_PACKED.unpack(profile.decayed)) if profile.decayed else list(_ZERO)
     passed = at - profile.decayed_at
     i = 3 * kind
+    if not profile.decayed:
+        values = list(_ZERO)
+    elif passed > 0:
+        f1, f7, f30 = 2.0 ** (passed * _D1), 2.0 ** (passed * _D7), 2.0 ** (passed * _D30)
+        # Written out: half the time of slices, and this runs on every view.
+        v1, v7, v30, a1, a7, a30, o1, o7, o30, s1, s7, s30 = _PACKED.unpack(profile.decayed)
+        values = [v1 * f1, v7 * f7, v30 * f30, a1 * f1, a7 * f7, a30 * f30]
+        values += [o1 * f1, o7 * f7, o30 * f30, s1 * f1, s7 * f7, s30 * f30]
+    else:
+        values = list(_PACKED.unpack(profile.decayed))
     if passed > 0:
-        if profile.decayed:
-            f1, f7, f30 = 2.0 ** (passed * _D1), 2.0 ** (passed * _D7), 2.0 ** (passed * _D30)
-            values[0::3] = [value * f1 for value in values[0::3]]
-            values[1::3] = [value * f7 for value in values[1::3]]
-            values[2::3] = [value * f30 for value in values[2::3]]
         profile.decayed_at = at
         values[i] += amount
         values[i + 1] += amount

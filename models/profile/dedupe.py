@@ -47,6 +47,8 @@ def is_duplicate(profile: Profile, digest: bytes, broker_ms: int) -> bool:
 
 def overflow(profile: Profile) -> int:
     """Drop the oldest ids above the limit of each generation; returns how many (a metric counts them)."""
+    if len(profile.seen) <= 8 * SEEN_IDS and len(profile.seen_before) <= 8 * SEEN_IDS:
+        return 0
     over = max(0, len(profile.seen) // 8 - SEEN_IDS)
     over_before = max(0, len(profile.seen_before) // 8 - SEEN_IDS)
     if over:

@@ -99,7 +99,7 @@ def _like_category(profile: Profile, category: str, amount: float, at: int) -> N
         profile.categories_at = at
     categories[category] = categories.get(category, 0.0) + amount
     if len(categories) > CATEGORIES:
-        del categories[min(categories, key=lambda name: (categories[name], name))]
+        del categories[min(zip(categories.values(), categories, strict=True))[1]]  # the least; of equals by name
 
 
 def viewed(profile: Profile, event: Input) -> None:

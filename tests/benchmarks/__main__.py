@@ -14,14 +14,12 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, cast
-
-from rich.console import Console
 
 from benchmarks import hot_path, latency, sections, sizes, whole_job
 from benchmarks.ground import ROOT, Ground, start
 from benchmarks.report import Report, Section
 from benchmarks.shop import DAY_SPAN_MS, LIVE_SPAN_MS, ShopRecord, publish, shop_events
+from rich.console import Console
 
 PARTS = ("speed", "latency", "profile", "size")
 TARGET = ROOT / "docs" / "performance.md"
@@ -109,7 +107,7 @@ def _records(events: int, span_ms: int = LIVE_SPAN_MS) -> list[ShopRecord]:
 
 def _redis_version(ground: Ground) -> str:
     client = ground.redis()
-    found = cast(dict[str, Any], client.info("server"))
+    found = client.info("server")
     client.close()
     return str(found["redis_version"])
 

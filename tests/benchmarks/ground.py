@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from benchmarks.shop import PARTITIONS
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
-from benchmarks.shop import PARTITIONS
 from config.topics import TOPICS
 from services.bus.admin import create_topics
 from services.embedded.stack import EmbeddedStack

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.ground import ROOT, Ground
 from benchmarks.shop import ShopRecord
+
 from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR
 from config.topics import INPUT_NAMES

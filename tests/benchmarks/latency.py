@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from benchmarks.ground import Ground, cpu_s
 from benchmarks.shop import PARTITIONS, SEED, shop_event
+
 from services.bus import Publisher
 from services.state.lanes import read_lanes
 
@@ -118,7 +119,7 @@ def _until_settled(ground: Ground, pid: int, timeout_s: float = 60.0) -> None:
 
 def _publish(bootstrap: str, seconds: int, rate: int) -> int:
     """Publish in slices of two milliseconds; each event carries the moment of its hand-over."""
-    rng = random.Random(SEED + 1)  # noqa: S311 - the same input in every run
+    rng = random.Random(SEED + 1)
     total, number = rate * seconds, 0
     with Publisher(bootstrap, client_id="kairos-bench", linger_ms=LINGER_MS) as bus:
         begun = time.perf_counter()

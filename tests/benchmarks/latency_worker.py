@@ -55,7 +55,7 @@ def main() -> None:
     settings = load_settings()
     configure_logs(settings.log_level)
     # The role makes its own meter; everything else of it stays as it is.
-    decide.DecideMeter = AgeMeter  # type: ignore[misc]
+    setattr(decide, "DecideMeter", AgeMeter)  # noqa: B010
     role = decide.DecideRole(settings)
     meter = role.meter
     assert isinstance(meter, AgeMeter)

@@ -63,7 +63,12 @@ def size(sizes: Sizes) -> Section:
     """Bytes per profile."""
     rest = sizes.rest
     rows = [
-        Row("typical customer at rest (median)", f"{rest.p50:,} B", f"<= {REST_GOAL_BYTES} B", rest.p50 <= REST_GOAL_BYTES),
+        Row(
+            "typical customer at rest (median)",
+            f"{rest.p50:,} B",
+            f"<= {REST_GOAL_BYTES} B",
+            rest.p50 <= REST_GOAL_BYTES,
+        ),
         Row("at rest, 90 % and 99 % of customers below", f"{rest.p90:,} B, {rest.p99:,} B"),
         Row(f"end of the year, silent for 30 days ({sizes.resting.count:,}), median", f"{sizes.resting.p50:,} B"),
         Row(f"active: seen in the last 7 days ({sizes.active.count:,}), median", f"{sizes.active.p50:,} B"),

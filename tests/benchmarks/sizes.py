@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import msgspec
 import redis
-
 from benchmarks.ground import Ground
 from benchmarks.year import LANE, TEACH_EVERY_DAYS, YearLane, days_of
+
 from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR
 from config.topics import DAY_MS
@@ -104,7 +104,7 @@ def measure(ground: Ground, days: int | None = None) -> Sizes:
         lane.live([], end_ms)
     rest = sorted(weigh(client), key=lambda weight: (weight.packed, weight.user))
     timers = _memory(client, [keys.timers(LANE)])[0]
-    waiting = int(cast(int, client.zcard(keys.timers(LANE)))) or 1
+    waiting = client.zcard(keys.timers(LANE)) or 1
     client.close()
     year_end_ms = end_ms - REST_DAYS * DAY_MS
     return Sizes(

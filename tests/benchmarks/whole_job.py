@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis
-
 from benchmarks.ground import Ground, cpu_s, create_topic
 from benchmarks.shop import PARTITIONS, ShopRecord, publish
+
 from services.state.lanes import read_lanes
 
 PEER_TOPIC = "tutorial-events"
@@ -58,7 +58,9 @@ def median_of(runs: Sequence[Run]) -> Run:
     return sorted(runs, key=lambda run: run.cpu_us)[len(runs) // 2]
 
 
-def compare(ground: Ground, records: Sequence[ShopRecord], peer_events: int, rounds: int) -> tuple[list[Run], list[Run]]:
+def compare(
+    ground: Ground, records: Sequence[ShopRecord], peer_events: int, rounds: int
+) -> tuple[list[Run], list[Run]]:
     """Fill the topics once, then run both in turn; the peer gets the first `peer_events` of the same records."""
     create_topic(ground, PEER_TOPIC)
     create_topic(ground, OUTPUT_TOPIC)

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("streams", "services", "models", "config")
 LARGEST_MODULE = 400
+LARGEST_TEST = 450  # a list of cases grows in length, not in depth
 
 REQUIRED = {
     *PACKAGES,
@@ -74,8 +75,12 @@ def test_top_level_is_the_one_of_the_plan() -> None:
 def test_no_module_is_too_long() -> None:
     lengths = {path: len((ROOT / path).read_text().splitlines()) for path in python_files()}
     assert lengths, "no Python file was found"
-    too_long = {str(path): length for path, length in lengths.items() if length > LARGEST_MODULE}
-    assert not too_long, f"more than {LARGEST_MODULE} lines, make two of each: {too_long}"
+    too_long = {
+        str(path): length
+        for path, length in lengths.items()
+        if length > (LARGEST_TEST if path.parts[0] == "tests" else LARGEST_MODULE)
+    }
+    assert not too_long, f"too long, make two of each: {too_long}"
 
 
 def test_every_package_has_an_init_and_the_tests_have_none() -> None:

@@ -121,7 +121,9 @@ def updated(profile: dict[str, str], event: Event) -> dict[str, Any]:
 
 def features(profile: dict[str, Any], at: float) -> dict[str, float]:
     """What the model sees."""
-    found = {f"{kind}_{name}": float(profile.get(f"{kind}_{name}", 0.0)) for kind in KINDS.values() for name in HALF_LIVES_S}
+    found = {
+        f"{kind}_{name}": float(profile.get(f"{kind}_{name}", 0.0)) for kind in KINDS.values() for name in HALF_LIVES_S
+    }
     found["orders"] = float(profile.get("orders", 0))
     found["money"] = float(profile.get("money", 0.0))
     found["sessions"] = float(profile.get("sessions", 0))
@@ -153,11 +155,11 @@ def main() -> None:
         async for value in stream:
             event = Event.model_validate_json(value)
             key, at = f"profile:{event.userId}", event.timestamp.timestamp()
-            profile = await client.hgetall(key)
+            profile: Any = await client.hgetall(key)
             if event.event == "Order Completed" and "last_order" in profile:
                 returned = at - float(profile["last_order"]) < 6 * 3600
                 model.learn_one(features(profile, at), not returned)
-            new = updated(profile, event)
+            new: Any = updated(profile, event)
             await client.hset(key, mapping=new)
             await client.hincrby(key, "events", 1)
             variant = "ab"[xxhash.xxh32_intdigest(event.userId.encode()) % 2]
