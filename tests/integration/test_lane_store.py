@@ -308,7 +308,9 @@ def test_a_reply_cut_off_after_exec_was_applied_once(proxy: CuttingProxy, url: s
 
 
 def test_a_command_cut_off_before_exec_was_not_applied(proxy: CuttingProxy, url: str) -> None:
+    """Nothing may be committed on a load that broke off, nor on the one before it."""
     store = RedisLaneStore(connect(proxy.url), LANE)
+    look(store)
     proxy.cut_after = b"MGET"
     with pytest.raises(TransientError):
         look(store)

@@ -54,8 +54,8 @@ def record(offset: int) -> Lying:
 RECORDS = [record(offset) for offset in range(COUNT)]
 
 
-def chunk(start: int, end: int) -> Chunk:
-    return Chunk("training", 0, start, end, RECORDS[start:end], COUNT, 0.0, 1)
+def chunk(start: int, end: int, sought: int = 0) -> Chunk:
+    return Chunk("training", 0, start, end, RECORDS[start:end], COUNT, 0.0, 1, sought)
 
 
 def uninterrupted() -> LearnSession:
@@ -275,7 +275,10 @@ def test_changed_model_is_published_without_a_new_example(client: redis.Redis) -
 def test_first_chunk_of_a_log_whose_start_is_gone(client: redis.Redis) -> None:
     lane = lane_of(client)
     lane.load()
-    lane.apply(chunk(40, 60))
+    with pytest.raises(FenceError):  # read from 40 on, and the first chunk got lost
+        lane.apply(chunk(50, 60, sought=40))
+    lane.load()
+    lane.apply(chunk(40, 60, sought=40))
     lane.commit()
     assert lane.load() == 60
     with pytest.raises(FenceError):

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2 as kafka_murmur2
 
-from models.chunk import read_chunk
+from models.chunk import Batch, read_chunk
 from models.errors import InvalidEventError
 from models.events import ALIASES, MAX_RECORD_BYTES, REASONS
 from models.wire import Headers, Input, Record, decode, epoch_ms, lane_of, murmur2
@@ -133,6 +133,27 @@ def test_without_a_time_it_is_the_broker_s() -> None:
 def test_milliseconds_survive_iso(at: int) -> None:
     text = datetime.fromtimestamp(at // 1000, UTC).replace(microsecond=at % 1000 * 1000).isoformat()
     assert read(TRACK | {"timestamp": text}).at == at == epoch_ms(at, 0)
+
+
+def chunk(*values: dict[str, Any]) -> Batch:
+    records = [record(value, offset=offset) for offset, value in enumerate(values)]
+    end = len(records)
+    return read_chunk(records, topic="t", topic_index=0, lane=0, lanes=1, start=0, end=end, future_limit_ms=300_000)
+
+
+def test_a_fast_clock_is_believed_but_does_not_move_time() -> None:
+    """Up to five minutes ahead of the broker: applied with its own time, while the watermark stays at the broker's."""
+    batch = chunk(TRACK, TRACK | {"timestamp": BROKER + 300_000}, TRACK | {"timestamp": BROKER + 300_001})
+    assert [event.at for event in batch.inputs] == [1_262_304_000_000, BROKER + 300_000]
+    assert [letter.reason for letter in batch.rejected] == ["far_future"]
+    assert batch.parts[0].watermark == BROKER
+    assert batch.times == [1_262_304_000_000, BROKER, 0]
+
+
+def test_the_watermark_is_the_newest_event_or_tick() -> None:
+    assert chunk(TRACK | {"timestamp": 9}, TRACK | {"timestamp": 5}).parts[0].watermark == 9
+    assert chunk(TRACK | {"timestamp": 9}, {"type": "tick", "timestamp": 12}).parts[0].watermark == 12
+    assert chunk({"type": "track"}).parts[0].watermark == 0
 
 
 # ------------------------------------------------------------------ names and ids

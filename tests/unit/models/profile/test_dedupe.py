@@ -39,7 +39,7 @@ def test_a_match_across_two_ids_is_none() -> None:
 
 def test_the_aligned_match_behind_an_unaligned_one_is_found() -> None:
     profile = fresh()
-    profile.seen = b"xaaaaaaa" + b"axxxxxxx" + b"aaaaaaaa"  # bytes 1..8 match, but lie across two ids
+    profile.seen = b"xxxxxxxx" + b"xaaaaaaa" + b"aaaaaaaa"  # bytes 9..16 match, but lie across two ids
     assert is_duplicate(profile, b"aaaaaaaa", START)
 
 

@@ -167,6 +167,17 @@ def test_a_late_order_counts_by_its_own_time() -> None:
     assert late.recent_purchases == pytest.approx(inorder.recent_purchases, abs=2e-4)
 
 
+def test_a_late_order_of_a_day_that_is_known_is_no_day_of_its_own() -> None:
+    profile = told(Profile(), order("u1", AT), order("u1", AT + 9 * DAY_MS))
+    told(profile, order("u1", AT - HOUR_MS), order("u1", AT + 9 * DAY_MS - HOUR_MS))
+    assert (profile.orders, profile.purchase_days) == (4, 2)
+
+
+def test_a_late_order_does_not_empty_the_cart_of_today() -> None:
+    profile = told(Profile(), order("u1", AT), track("Product Added", "u1", AT + HOUR_MS, product_id="p1"))
+    assert told(profile, order("u1", AT - HOUR_MS)).cart == [("p1", "p1", 0)]
+
+
 def test_an_order_before_the_first_one_known() -> None:
     profile = told(Profile(), order("u1", AT), order("u1", AT - 5 * DAY_MS))
     assert (profile.purchase_days, profile.first_order, profile.last_order_ms) == (2, (AT - 5 * DAY_MS) // 1000, AT)
