@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -97,6 +98,10 @@ async def _close_lanes(app: faust.App, **_: object) -> None:
 
 def run(app: faust.App, log_level: str = "INFO") -> NoReturn:
     """Run `app` until SIGTERM or SIGINT; ends the process with 0, or not 0 after a crash."""
+    # Faust sets the root logger to DEBUG for its spinner: every debug line of aiokafka, several for each request, would
+    # become a record that nobody writes.
+    for name in ("aiokafka", "asyncio", "faust", "mode"):
+        logging.getLogger(name).setLevel(log_level)
     uvloop.install()
     loop = uvloop.new_event_loop()
     worker = faust.Worker(app, loop=loop, loglevel=log_level, redirect_stdouts=False, stdout=sys.stderr, quiet=True)

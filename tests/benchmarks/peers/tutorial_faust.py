@@ -14,6 +14,7 @@ exactly-once state, duplicates, timers, consent and caps, offers, a journal.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -171,6 +172,7 @@ def main() -> None:
             progress.add()
 
     app.agent(topic, name="tutorial")(process)
+    logging.getLogger("aiokafka").setLevel("ERROR")  # Faust leaves it at DEBUG, which costs
     uvloop.install()
     worker = faust.Worker(app, loop=uvloop.new_event_loop(), loglevel="ERROR", redirect_stdouts=False, quiet=True)
     worker.execute_from_commandline()
