@@ -148,7 +148,7 @@ def main() -> None:
     )
     topic = app.topic(topic_name, value_type=bytes, value_serializer="raw")
     alerts = app.topic(OUTPUT_TOPIC, value_type=bytes, value_serializer="raw")
-    client = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+    client: Any = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     progress = Progress(int(events))
 
