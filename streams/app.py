@@ -102,6 +102,9 @@ def run(app: faust.App, log_level: str = "INFO") -> NoReturn:
     # become a record that nobody writes.
     for name in ("aiokafka", "asyncio", "faust", "mode"):
         logging.getLogger(name).setLevel(log_level)
+    # A transaction hops between the loop, the fetcher's thread and a thread that waits for Redis. At Python's 5 ms each
+    # hop may wait for that long while another thread computes.
+    sys.setswitchinterval(0.0005)
     uvloop.install()
     loop = uvloop.new_event_loop()
     worker = faust.Worker(app, loop=loop, loglevel=log_level, redirect_stdouts=False, stdout=sys.stderr, quiet=True)
