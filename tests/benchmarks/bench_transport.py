@@ -17,6 +17,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -106,6 +107,7 @@ def _plain_faust(bootstrap: str, topic: str, events: int) -> NoReturn:
     app = faust.App(
         f"bench-plain-{os.getpid()}",
         broker=f"aiokafka://{bootstrap}",
+        datadir=tempfile.mkdtemp(),  # Faust makes it in the current folder otherwise
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,

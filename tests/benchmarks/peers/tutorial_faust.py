@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 from datetime import datetime
 from typing import Any, NoReturn
@@ -140,6 +141,7 @@ def main() -> None:
         f"tutorial-{os.getpid()}",
         broker=f"kafka://{bootstrap}",
         value_serializer="raw",
+        datadir=tempfile.mkdtemp(),  # Faust makes it in the current folder otherwise
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,
