@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
@@ -62,6 +62,33 @@ class ChunkThread(AIOKafkaConsumerThread):
         self._seeks = itertools.count(1)
         self._waker: asyncio.Future[None] | None = None
         self._beyond: dict[TP, tuple[float, int]] = {}
+        self._calls: set[asyncio.Future[Any]] = set()
+
+    # -- calls from the application's loop
+
+    async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Run `fun` on the thread's loop; `ConsumerStoppedError` when the thread ends before its turn.
+
+        Faust would wait for ever: a worker whose consumer crashed hung at its last commit instead of ending.
+        """
+        # Both here and in _fail_calls on the application's loop: no call can slip between the two.
+        if self._shutdown.is_set():
+            raise ConsumerStoppedError
+        promise: asyncio.Future[Any] = self.parent_loop.create_future()
+        self._calls.add(promise)
+        try:
+            return await (await self.method_queue.call(promise, fun, *args, **kwargs))
+        finally:
+            self._calls.discard(promise)
+
+    def set_shutdown(self) -> None:
+        super().set_shutdown()
+        self.parent_loop.call_soon_threadsafe(self._fail_calls)
+
+    def _fail_calls(self) -> None:
+        for promise in self._calls:
+            if not promise.done():
+                promise.set_exception(ConsumerStoppedError())
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf, options = self.app.conf, self.consumer.options
@@ -253,6 +280,12 @@ class ChunkThread(AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     # -- committed offsets
+
+    async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        try:
+            return bool(await super().commit(offsets))
+        except ConsumerStoppedError:
+            return False
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # Kafka's offset only shows the lag: losing one must not end a worker, as it does in Faust.
