@@ -177,6 +177,11 @@ class DeadLetter(msgspec.Struct, frozen=True):
     truncated: bool
     headers: list[tuple[str, str]]
 
+    @property
+    def id(self) -> str:
+        """``topic-partition-offset`` of the record."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
 
 class JournalEntry(msgspec.Struct, frozen=True):
     """How one batch was applied; fixes how topics, timers and versions interleaved, so that it can be replayed exactly.

@@ -53,7 +53,7 @@ class Breaker:
         if self._opens_at is None:
             return 0.0
         if now < self._opens_at:
-            return self._opens_at - now
+            return min(self._opens_at - now, self._pause_s)  # (now + pause) - now may be a little more
         # A probe that never reports back (its task was cancelled) must not keep the circuit open for ever.
         self._opens_at = now + self._pause_s
         return 0.0

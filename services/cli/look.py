@@ -1,4 +1,4 @@
-"""``kairos story``, ``kairos why``, ``kairos offers`` and ``kairos dead-letters``: what happened, and why."""
+"""``kairos story``, ``kairos why`` and ``kairos offers``: what happened, and why."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.events import REASONS
 from models.wire import lane_of
 from services.bootstrap import DATA_DIR, settings_for
-from services.bus.reader import read_topic
 from services.jobs.story import tell
 from services.state import keys
 from services.state.ledger import Ledger
@@ -114,23 +112,3 @@ def offers(
         table.add_row(*row, f"{offer['score']:.3f}", f"{offer['propensity']:.3f}")
     console.print(table)
     console.print(f"Redis: GET {key}", highlight=False, markup=False, emoji=False, style="dim")
-
-
-def dead_letters(
-    reason: Annotated[str | None, typer.Option(help="Only this reason code.")] = None,
-    last: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 50,
-    data_dir: DataDir = DATA_DIR,
-) -> None:
-    """Records that were refused: topic, partition, offset, reason."""
-    settings = settings_for(data_dir)
-    found = [json.loads(record.value or b"{}") for record in read_topic(settings.kafka.bootstrap, "dead-letters")]
-    shown = [letter for letter in found if reason is None or letter["reason"] == reason]
-    shown.sort(key=lambda letter: letter["broker_ms"])
-    table = Table(title=f"{len(shown)} refused records")
-    for name in ("when (UTC)", "topic", "partition", "offset", "reason", "detail"):
-        table.add_column(name)
-    for letter in shown[-last:]:
-        detail = letter["detail"] or REASONS.get(letter["reason"], "")
-        place = (letter["topic"], str(letter["partition"]), str(letter["offset"]))
-        table.add_row(_time(letter["broker_ms"]), *place, letter["reason"], detail[:120])
-    Console().print(table)

@@ -12,7 +12,7 @@ from config.loader import DefinitionError
 from config.settings import UnknownSettingError
 from models.errors import KairosError
 from services.bootstrap import BAD_INPUT, setting_faults
-from services.cli import audit, look, ops, run
+from services.cli import audit, letters, look, ops, run
 from services.cli.train import train_app
 from services.jobs.evaluate.cli import evaluate_app
 
@@ -33,9 +33,9 @@ app.add_typer(train_app, rich_help_panel="Prove")
 app.command("story", rich_help_panel="Look")(look.story)
 app.command("why", rich_help_panel="Look")(look.why)
 app.command("offers", rich_help_panel="Look")(look.offers)
-app.command("dead-letters", rich_help_panel="Look")(look.dead_letters)
 app.command("check", rich_help_panel="Operate")(ops.check)
 app.command("health", rich_help_panel="Operate")(ops.health)
+app.add_typer(letters.letters_app, rich_help_panel="Operate")
 app.add_typer(ops.topics_app, rich_help_panel="Operate")
 
 

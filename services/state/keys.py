@@ -6,6 +6,8 @@ All keys of a lane share a hash tag, so that they lie on one node of a Redis Clu
 from __future__ import annotations
 
 COUNTERS_PREFIX = "count:"
+# Hash: dead letter -> when and where it was sent again.
+REDRIVEN = "dead-letters:redriven"
 
 
 def lane(lane: int, name: str) -> str:

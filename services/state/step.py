@@ -194,8 +194,7 @@ def _effect(effect: Effect, lane: int) -> Output:
 
 
 def _dead_letter(letter: DeadLetter, lane: int) -> Output:
-    ident = f"{letter.topic}-{letter.partition}-{letter.offset}"
-    return Output("dead-letters", lane, None, _json(letter), _ce(ident, "DeadLetter", letter.broker_ms))
+    return Output("dead-letters", lane, None, _json(letter), _ce(letter.id, "DeadLetter", letter.broker_ms))
 
 
 def _journal(entry: JournalEntry) -> Output:

@@ -159,6 +159,7 @@ SHARED_KEYS = {
     keys.snapshot_latest("<model>"),
     keys.learn_checkpoint("<model>"),
     ledger.ledger_key("<message>"),
+    keys.REDRIVEN,
     live.WORKERS_KEY,
     live.DEMO_KEY,
     live.worker_key("<role>", "<worker>"),
