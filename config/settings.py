@@ -93,7 +93,8 @@ class Settings(BaseSettings):
     chunks_in_flight: int = Field(
         default=4, ge=1, description="chunks of a partition fetched ahead of the committed one"
     )
-    fetch_max_wait_ms: int = Field(default=10, ge=1, description="the broker waits this long for more records")
+    fetch_max_wait_ms: int = Field(default=10, ge=1, description="the broker gathers records for this long")
+    fetch_min_bytes: int = Field(default=65_536, ge=1, description="it answers sooner when it has this much")
 
     ticker: bool = Field(
         default=True, description="write a tick into every input partition each second (off in a replay)"

@@ -37,6 +37,8 @@ class AppSettings(Protocol):
     def chunks_in_flight(self) -> int: ...
     @property
     def fetch_max_wait_ms(self) -> int: ...
+    @property
+    def fetch_min_bytes(self) -> int: ...
 
 
 def options_of(settings: AppSettings) -> TransportOptions:
@@ -45,6 +47,7 @@ def options_of(settings: AppSettings) -> TransportOptions:
         chunk_max=settings.chunk_max,
         max_inflight=settings.chunks_in_flight,
         fetch_max_wait_ms=settings.fetch_max_wait_ms,
+        fetch_min_bytes=settings.fetch_min_bytes,
     )
 
 
@@ -102,8 +105,8 @@ def run(app: faust.App, log_level: str = "INFO") -> NoReturn:
     # become a record that nobody writes.
     for name in ("aiokafka", "asyncio", "faust", "mode"):
         logging.getLogger(name).setLevel(log_level)
-    # A transaction hops between the loop, the fetcher's thread and a thread that waits for Redis. At Python's 5 ms each
-    # hop may wait for that long while another thread computes.
+    # Records hop from the fetcher's thread to the loop. At Python's 5 ms each hop may wait that long while the other
+    # thread computes.
     sys.setswitchinterval(0.0005)
     uvloop.install()
     loop = uvloop.new_event_loop()

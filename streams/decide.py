@@ -24,6 +24,7 @@ from models.errors import KairosError, TransientError
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from services.state.lanes import read_fences
+from services.state.link import Link
 from services.state.live import publish_worker, push_tail, retire_worker
 from services.state.policies import keep_policy
 from services.state.redis_lane import RedisLaneStore, connect, run_id, translated
@@ -88,9 +89,9 @@ class DecideRole:
         if not self._started:
             await self._start_shared()
         for number in sorted({tp.partition for tp in tps if tp.topic in INPUT_NAMES}):
-            client = connect(self.settings.redis.url.get_secret_value(), self.settings.redis.timeout_ms)
+            link = Link(self.settings.redis.url.get_secret_value(), self.settings.redis.timeout_ms)
             outbox = LaneOutbox(number, self.outlet)
-            lane = self.lanes[number] = Lane(number, RedisLaneStore(client, number), outbox, self._context)
+            lane = self.lanes[number] = Lane(number, RedisLaneStore(link, number), outbox, self._context)
             lane.start()
         log.info("lanes", open=sorted(self.lanes))
 

@@ -23,7 +23,7 @@ from models.chunk import Batch, fail, merge, read_chunk
 from models.errors import FenceError, KairosError, TransientError
 from models.wire import Record
 from services.state.redis_lane import RedisLaneStore
-from services.state.step import Position, begin, open_lane, read_position, work
+from services.state.step import NOTHING, Position, ask, opening, position_of, work
 from streams.metrics import DecideMeter
 from streams.outbox import LaneOutbox
 from streams.transport import Chunk
@@ -100,18 +100,13 @@ class Lane:
         self._closing = True
         self._arrived.set()
         task, self._task = self._task, None
-        idle = True
         if task is not None:
             await asyncio.wait([task], timeout=8.0)
-            idle = task.done()
-            if not idle:
+            if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
+        self._store.close()
         await self._outbox.stop()
-        if idle:
-            self._store.close()
-        # Else a thread still waits for Redis. Closed under it, the client would connect again by itself, without the
-        # WATCH, and the transaction would be written whoever owns the lane by then. It goes when the thread ends.
 
     async def _run(self) -> None:
         failures = 0
@@ -138,11 +133,11 @@ class Lane:
         brain = self._context.brain()
         # Above any published one, also where Redis forgot the last one and the clock was set back.
         epoch = max(int(time.time() * 1000), self._epoch + 1)
-        done = await asyncio.to_thread(open_lane, self._store, self.number, epoch, brain)
-        await asyncio.to_thread(self._store.commit, done.change)
+        done = opening(await self._store.load(*NOTHING), self.number, epoch, brain)
+        await self._store.commit(done.change)
         self._epoch = done.state.epoch
-        self._outbox.start(await asyncio.to_thread(self._store.pending), self._ended)
-        self.position = await asyncio.to_thread(read_position, self._store)
+        self._outbox.start(await self._store.pending(), self._ended)
+        self.position = position_of(await self._store.load(*NOTHING))
         log.info("lane_open", lane=self.number, seq=self.position.fence.seq, offsets=self.position.fence.offsets)
 
     def _clear(self) -> None:
@@ -271,11 +266,12 @@ class Lane:
         position = self.position
         assert position is not None
         published = self._outbox.published()
-        loaded, users = await asyncio.to_thread(begin, self._store, position, batch)
+        question, users = ask(position, batch)
+        loaded = await self._store.load(*question)
         done = work(loaded, users, batch, self._context.brain(), published)
         if done.fence.seq != position.fence.seq + 1 or done.state.epoch != position.state.epoch:
             raise FenceError("the fence is not where this worker left it")
-        next_due = await asyncio.to_thread(self._store.commit, done.change)
+        next_due = await self._store.commit(done.change)
         self._outbox.deleted(published)
         assert done.change.outbox is not None
         self._outbox.add(done.change.outbox)

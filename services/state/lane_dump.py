@@ -10,7 +10,7 @@ import redis
 from models.errors import TransientError
 from services.state import keys
 from services.state.counters import read_lane_counters
-from services.state.redis_lane import RedisLaneStore, translated
+from services.state.redis_lane import translated
 
 TRIES = 20
 AT_ONCE = 2000
@@ -47,7 +47,10 @@ def dump_lane(client: redis.Redis, lane: int) -> LaneDump:
             found.counters = read_lane_counters(client, lane)
             timers: Any = client.zrange(keys.timers(lane), 0, -1, withscores=True)
             found.timers = {user.decode(): int(due) for user, due in timers}
-            found.outbox = RedisLaneStore(client, lane).pending()
+            entries: Any = client.zrange(keys.outbox_index(lane), 0, -1)
+            seqs = [int(seq) for seq in entries]
+            packed: Any = client.mget([keys.outbox(lane, seq) for seq in seqs]) if seqs else []
+            found.outbox = [(seq, entry) for seq, entry in zip(seqs, packed, strict=True) if entry is not None]
             if client.get(keys.fence(lane)) == before:
                 return found
     raise TransientError(f"lane {lane} moved while it was read: stop the workers, or try in a quieter moment")

@@ -1,7 +1,7 @@
 """A lane in Redis: one MGET, one conditional transaction.
 
-Synchronous redis-py with hiredis, called in a thread: it costs a third of the CPU of the asynchronous client on these
-fat commands, and the thread waits for the socket without holding the interpreter.
+One piece out and one in for each of the two, on the event loop (:mod:`services.state.link`). Everybody else asks Redis
+seldom and uses redis-py's synchronous client of :func:`connect`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
+from hiredis import ReplyError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from models.errors import FenceError, TransientError
 from services.state import keys
+from services.state.link import Command, Link, Word
 from services.state.store import Change, Loaded
 
+Users = Callable[[list[str]], list[str]]
 Client = redis.Redis  # the type, for those who may not import redis
 
 
@@ -54,16 +57,16 @@ def run_id(client: redis.Redis) -> str:
 
 
 class RedisLaneStore:
-    """See :class:`services.state.store.LaneStore`.
+    """The lane's state in Redis; :class:`services.state.store.LaneStore` with ``await``.
 
     Parameters
     ----------
-    client : from :func:`connect`; one connection of it is pinned between `load` and `commit`.
+    link : a connection of its own, opened when it is needed.
     lane : partition number.
     """
 
-    def __init__(self, client: redis.Redis, lane: int) -> None:
-        self._client = client
+    def __init__(self, link: Link, lane: int) -> None:
+        self._link = link
         self._lane = lane
         self._fence_key = keys.fence(lane)
         self._state_key = keys.state(lane)
@@ -71,80 +74,95 @@ class RedisLaneStore:
         self._outbox_key = keys.outbox_index(lane)
         self._names_key = keys.counter_names(lane)
         self._profile_prefix = keys.profile(lane, "")
-        self._pipe: Any = None
+        self._watching = False
 
-    def load(self, due_until: int | None, limit: int, users: Callable[[list[str]], list[str]]) -> Loaded:
-        """WATCH the fence, then read everything of the batch in one MGET."""
-        with translated():
-            if self._pipe is not None:
-                self._pipe.reset()
-            # Kept only when all was read: on a broken connection there is no WATCH, and nothing may be committed.
-            self._pipe = None
-            pipe: Any = self._client.pipeline()
-            pipe.watch(self._fence_key)
-            due: list[str] = []
-            if due_until is not None:
-                found = pipe.zrangebyscore(self._timers_key, "-inf", due_until, start=0, num=limit)
-                due = [user.decode() for user in found]
-            prefix = self._profile_prefix
-            wanted = [prefix + user for user in users(due)]
-            fence, state, *profiles = pipe.mget([self._fence_key, self._state_key, *wanted])
-            self._pipe = pipe
-            return Loaded(fence, state, profiles, due)
+    async def load(self, due_until: int | None, limit: int, users: Users) -> Loaded:
+        """WATCH the fence and read everything of the batch in one MGET, both in one round trip."""
+        # Kept only when all was read: on a new connection there is no WATCH, and nothing may be committed.
+        watched, self._watching = self._watching, False
+        if not self._link.connected:
+            watched = False
+            with translated():
+                await self._link.connect()
+        begin: list[Command] = [("UNWATCH",)] if watched else []
+        begin.append(("WATCH", self._fence_key))
+        due: list[str] = []
+        if due_until is not None:
+            begin.append(("ZRANGEBYSCORE", self._timers_key, "-inf", due_until, "LIMIT", 0, limit))
+            found = _sound(await self._link.call(begin))[-1]
+            due, begin = [user.decode() for user in found], []
+        prefix = self._profile_prefix
+        wanted = [prefix + user for user in users(due)]
+        replies = _sound(await self._link.call([*begin, ("MGET", self._fence_key, self._state_key, *wanted)]))
+        fence, state, *profiles = replies[-1]
+        self._watching = True
+        return Loaded(fence, state, profiles, due)
 
-    def commit(self, change: Change) -> int | None:
-        """Queue everything and EXEC; the WATCH makes it conditional on the fence read in `load`."""
-        pipe: Any = self._pipe
-        if pipe is None:
+    async def commit(self, change: Change) -> int | None:
+        """Send everything up to EXEC in one piece; the WATCH makes it conditional on the fence read in `load`."""
+        watching, self._watching = self._watching, False
+        if not watching:
             raise FenceError("commit without load")
-        lane = self._lane
-        with translated():
-            try:
-                pipe.multi()
-                values = {self._fence_key: change.fence, self._state_key: change.state}
-                prefix = self._profile_prefix
-                for user, packed in change.profiles.items():
-                    values[prefix + user] = packed
-                for user, offer in change.offers.items():
-                    values[keys.offers(lane, user)] = offer
-                if change.outbox is not None:
-                    values[keys.outbox(lane, change.seq)] = change.outbox
-                    pipe.zadd(self._outbox_key, {str(change.seq): change.seq})
-                pipe.mset(values)
-                for key, fields in change.counters.items():
-                    name = keys.counters(lane, key)
-                    for field_name, by in fields.items():
-                        pipe.hincrby(name, field_name, by)
-                if change.counters:
-                    # Each time: a Redis that went back in time may have forgotten a name that it knew before.
-                    pipe.sadd(self._names_key, *change.counters)
-                due = {user: at for user, at in change.due.items() if at}
-                if due:
-                    pipe.zadd(self._timers_key, due)
-                if len(due) < len(change.due):
-                    pipe.zrem(self._timers_key, *(user for user, at in change.due.items() if not at))
-                if change.published:
-                    pipe.delete(*(keys.outbox(lane, seq) for seq in change.published))
-                    pipe.zrem(self._outbox_key, *change.published)
-                pipe.zrange(self._timers_key, 0, 0, withscores=True)
-                first = pipe.execute()[-1]
-            finally:
-                pipe.reset()
-                self._pipe = None
-        return int(first[0][1]) if first else None
+        *_, done = _sound(await self._link.call([("MULTI",), *self._commands(change), ("EXEC",)]))
+        if done is None:
+            raise FenceError("another owner moved the fence")
+        first = _sound(done)[-1]
+        return int(first[1]) if first else None
 
-    def pending(self) -> list[tuple[int, bytes]]:
+    def _commands(self, change: Change) -> Iterator[Command]:
+        lane, prefix = self._lane, self._profile_prefix
+        values: list[Word] = [self._fence_key, change.fence, self._state_key, change.state]
+        for user, packed in change.profiles.items():
+            values += (prefix + user, packed)
+        for user, offer in change.offers.items():
+            values += (keys.offers(lane, user), offer)
+        if change.outbox is not None:
+            values += (keys.outbox(lane, change.seq), change.outbox)
+            yield "ZADD", self._outbox_key, change.seq, change.seq
+        yield "MSET", *values
+        for key, fields in change.counters.items():
+            name = keys.counters(lane, key)
+            for field_name, by in fields.items():
+                yield "HINCRBY", name, field_name, by
+        if change.counters:
+            # Each time: a Redis that went back in time may have forgotten a name that it knew before.
+            yield "SADD", self._names_key, *change.counters
+        set_to: list[Word] = []
+        removed = []
+        for user, at in change.due.items():
+            if at:
+                set_to += (at, user)
+            else:
+                removed.append(user)
+        if set_to:
+            yield "ZADD", self._timers_key, *set_to
+        if removed:
+            yield "ZREM", self._timers_key, *removed
+        if change.published:
+            yield "DEL", *(keys.outbox(lane, seq) for seq in change.published)
+            yield "ZREM", self._outbox_key, *change.published
+        yield "ZRANGE", self._timers_key, 0, 0, "WITHSCORES"
+
+    async def pending(self) -> list[tuple[int, bytes]]:
         """Outbox entries not yet deleted, in order."""
-        with translated():
-            found: Any = self._client.zrange(self._outbox_key, 0, -1)
-            seqs = [int(seq) for seq in found]
-            if not seqs:
-                return []
-            packed: Any = self._client.mget([keys.outbox(self._lane, seq) for seq in seqs])
-            return [(seq, entry) for seq, entry in zip(seqs, packed, strict=True) if entry is not None]
+        if not self._link.connected:
+            with translated():
+                await self._link.connect()
+        (found,) = _sound(await self._link.call([("ZRANGE", self._outbox_key, 0, -1)]))
+        seqs = [int(seq) for seq in found]
+        if not seqs:
+            return []
+        (packed,) = _sound(await self._link.call([("MGET", *(keys.outbox(self._lane, seq) for seq in seqs))]))
+        return [(seq, entry) for seq, entry in zip(seqs, packed, strict=True) if entry is not None]
 
     def close(self) -> None:
-        """Give the connections back."""
-        if self._pipe is not None:
-            self._pipe.reset()
-        self._client.close()
+        """End the connection; nothing is written any more that was not sent before."""
+        self._watching = False
+        self._link.abort()
+
+
+def _sound(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise TransientError(f"Redis: {reply}")
+    return replies

@@ -5,7 +5,7 @@ decide runs it against Redis, the audit and the tests against memory: the same c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,6 +23,8 @@ from models.wire import header
 from services.state.store import Change, LaneStore, Loaded
 
 TIMERS_AT_ONCE = 1000
+Question = tuple[int | None, int, Callable[[list[str]], list[str]]]  # what LaneStore.load is called with
+NOTHING: Question = (None, 0, lambda due: due)  # fence and state only
 OPEN, BATCH = "open", "batch"
 _json = msgspec.json.Encoder().encode
 
@@ -85,14 +87,24 @@ class Done:
 
 
 def read_position(store: LaneStore) -> Position:
-    """Where the lane stands in its store. Timers are looked at with the first batch."""
-    loaded = store.load(None, 0, lambda due: due)
+    """Where the lane stands in its store."""
+    return position_of(store.load(*NOTHING))
+
+
+def position_of(loaded: Loaded) -> Position:
+    """Where a lane stands. Timers are looked at with the first batch."""
     inputs = len(INPUT_NAMES)
     return Position(decode_fence(loaded.fence, inputs), decode_state(loaded.state, inputs), next_due=0)
 
 
 def begin(store: LaneStore, position: Position, batch: Batch) -> tuple[Loaded, list[str]]:
     """Read all that `batch` needs; returns it with the users in the order of the profiles."""
+    question, order = ask(position, batch)
+    return store.load(*question), order
+
+
+def ask(position: Position, batch: Batch) -> tuple[Question, list[str]]:
+    """What to load for `batch`, and the list that will hold the users in the order of the profiles."""
     order: list[str] = []
 
     def users(due: list[str]) -> list[str]:
@@ -101,7 +113,7 @@ def begin(store: LaneStore, position: Position, batch: Batch) -> tuple[Loaded, l
 
     until = position.watermark_after(batch)
     due_until = until if position.next_due is not None and position.next_due <= until else None
-    return store.load(due_until, TIMERS_AT_ONCE, users), order
+    return (due_until, TIMERS_AT_ONCE, users), order
 
 
 def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, published: Sequence[int]) -> Done:
@@ -142,14 +154,19 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
 
 
 def open_lane(store: LaneStore, lane: int, epoch: int, brain: Brain) -> Done:
+    """Load, and lay out the opening (see :func:`opening`)."""
+    return opening(store.load(*NOTHING), lane, epoch, brain)
+
+
+def opening(loaded: Loaded, lane: int, epoch: int, brain: Brain) -> Done:
     """A worker takes the lane over: the epoch grows, and whoever still believes to own it fails at its next commit.
 
     Parameters
     ----------
+    loaded : what the store answered to `NOTHING`.
     epoch : a number above any published one; the lane's own plus one is taken when that is larger.
     """
     inputs = len(INPUT_NAMES)
-    loaded = store.load(None, 0, lambda due: due)
     fence, state = decode_fence(loaded.fence, inputs), decode_state(loaded.state, inputs)
     state.epoch = max(state.epoch + 1, epoch)
     after = fence.step({})

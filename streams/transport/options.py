@@ -21,8 +21,10 @@ class TransportOptions:
     chunk_max : records in a chunk.
     max_inflight : chunks of one partition handed over and not yet acknowledged; a partition at this limit is
         not polled, the others are.
-    fetch_max_wait_ms : the broker holds an empty fetch this long, and a partition that is not part of the
-        fetch under way waits as long. (Faust has 1,500 ms, fixed.)
+    fetch_max_wait_ms : the broker holds a fetch this long to gather records, and a partition that is not part
+        of the fetch under way waits as long. (Faust has 1,500 ms, fixed.)
+    fetch_min_bytes : it answers sooner when it has this much. One byte makes every few records a fetch, a chunk and a
+        transaction of their own, which cost the same however many there are.
     max_partition_fetch_bytes : what one fetch brings of one partition. A larger single record still comes.
     fetch_max_bytes : what one fetch brings in all.
     poll_timeout_ms : a poll without records returns after this long to look at what is going on.
@@ -35,12 +37,13 @@ class TransportOptions:
     chunk_max: int = 1000
     max_inflight: int = 4
     fetch_max_wait_ms: int = 20
+    fetch_min_bytes: int = 64 * 1024
     max_partition_fetch_bytes: int = 1024 * 1024
     fetch_max_bytes: int = 50 * 1024 * 1024
     poll_timeout_ms: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("chunk_max", "max_inflight", "fetch_max_wait_ms", "poll_timeout_ms"):
+        for name in ("chunk_max", "max_inflight", "fetch_max_wait_ms", "fetch_min_bytes", "poll_timeout_ms"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 

@@ -104,6 +104,7 @@ class ChunkThread(AIOKafkaConsumerThread):
             # "earliest" would jump over deleted records without a word.
             auto_offset_reset="none",
             fetch_max_wait_ms=options.fetch_max_wait_ms,
+            fetch_min_bytes=options.fetch_min_bytes,
             fetch_max_bytes=options.fetch_max_bytes,
             max_partition_fetch_bytes=options.max_partition_fetch_bytes,
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),

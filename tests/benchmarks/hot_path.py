@@ -22,8 +22,8 @@ from models.brain import Brain
 from models.campaigns.conditions import condition_fault
 from models.chunk import Batch, merge, read_chunk
 from models.wire import Record
-from services.state.redis_lane import RedisLaneStore
 from services.state.step import Position, begin, open_lane, read_position, work
+from support.lane_store import BlockingLaneStore
 
 CHUNK = 1000
 LANE = 0
@@ -59,7 +59,7 @@ class _Lane:
     def __init__(self, ground: Ground, records: Sequence[ShopRecord]) -> None:
         ground.clear()
         self._brain = Brain(load_definitions(PACKAGE_CONFIG_DIR, condition_fault))
-        self._store = RedisLaneStore(ground.redis(), LANE)
+        self._store = BlockingLaneStore(ground.redis_url, LANE)
         self._store.commit(open_lane(self._store, LANE, 1, self._brain).change)
         self._position = read_position(self._store)
         self._published: list[int] = []

@@ -90,7 +90,7 @@ def measure(ground: Ground, days: int | None = None) -> Sizes:
     """Live through the year (or its first `days`), then through silence, and weigh every customer."""
     ground.clear()
     client = ground.redis()
-    lane = YearLane(client, Brain(load_definitions(PACKAGE_CONFIG_DIR, condition_fault)))
+    lane = YearLane(ground.redis_url, Brain(load_definitions(PACKAGE_CONFIG_DIR, condition_fault)))
     end_ms = 0
     for number, (end_ms, events) in enumerate(islice(days_of(load_history()), days), start=1):
         lane.live(events, end_ms)

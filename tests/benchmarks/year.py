@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
-import redis
 
 from config.topics import DAY_MS, FEEDBACK, INPUT_NAMES
 from models.brain import Brain
@@ -25,8 +24,8 @@ from models.wire import Record
 from services.demo.events import ShopEvent, ShopEvents
 from services.demo.history import History
 from services.demo.reactions import Reactions
-from services.state.redis_lane import RedisLaneStore
 from services.state.step import begin, open_lane, read_position, work
+from support.lane_store import BlockingLaneStore
 
 LANE = 0
 TEACH_EVERY_DAYS = 7
@@ -39,11 +38,11 @@ class YearLane:
 
     Parameters
     ----------
-    client : Redis of the lane.
+    url : Redis of the lane.
     brain : what it decides with; replaced as the models learn.
     """
 
-    client: redis.Redis
+    url: str
     brain: Brain
     churn: ChurnModel = field(default_factory=ChurnModel)
     recs: RecsModel = field(default_factory=RecsModel)
@@ -53,7 +52,7 @@ class YearLane:
     _waiting: list[tuple[int, int, str, Callable[[int], bytes]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._store = RedisLaneStore(self.client, LANE)
+        self._store = BlockingLaneStore(self.url, LANE)
         self._store.load(None, 0, lambda due: due)
         self._store.commit(open_lane(self._store, LANE, 1, self.brain).change)
         self._position = read_position(self._store)

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Any
 
@@ -16,10 +16,10 @@ from services.state import keys
 from services.state.counters import read_counters, read_lane_counters
 from services.state.lane_dump import dump_lane
 from services.state.lanes import read_fences, read_lanes, read_watermarks
-from services.state.redis_lane import RedisLaneStore, connect
 from services.state.step import begin, open_lane, read_position, work
 from services.state.store import Change, LaneStore, MemoryLaneStore
 from support.lane import HOUR_MS, LaneRig, identify, ms, order, shipped, tick, track
+from support.lane_store import BlockingLaneStore
 from support.ports import LOOPBACK, wait_until
 from support.redis import RedisServer
 
@@ -33,12 +33,12 @@ class Stores:
     def __init__(self, url: str | None) -> None:
         self._url = url
         self._memory = MemoryLaneStore()
-        self.made: list[RedisLaneStore] = []
+        self.made: list[BlockingLaneStore] = []
 
     def owner(self) -> LaneStore:
         if self._url is None:
             return self._memory
-        store = RedisLaneStore(connect(self._url), LANE)
+        store = BlockingLaneStore(self._url, LANE)
         self.made.append(store)
         return store
 
@@ -55,6 +55,23 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     made = Stores(None if request.param == "memory" else request.getfixturevalue("url"))
     yield made
     for store in made.made:
+        store.close()
+
+
+Opened = Callable[..., BlockingLaneStore]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    """`BlockingLaneStore`, closed at the end."""
+    made: list[BlockingLaneStore] = []
+
+    def make(address: str, lane: int = LANE, timeout_ms: int = 10_000) -> BlockingLaneStore:
+        made.append(BlockingLaneStore(address, lane, timeout_ms))
+        return made[-1]
+
+    yield make
+    for store in made:
         store.close()
 
 
@@ -130,9 +147,9 @@ def test_no_commit_without_a_load_nor_twice(stores: Stores) -> None:
     assert look(store).fence == b"fence-1"
 
 
-def test_the_owner_who_comes_second_writes_nothing(url: str) -> None:
+def test_the_owner_who_comes_second_writes_nothing(url: str, opened: Opened) -> None:
     """The fence moves between a load and its commit: every part of the transaction is left out."""
-    zombie, owner = RedisLaneStore(connect(url), LANE), RedisLaneStore(connect(url), LANE)
+    zombie, owner = opened(url), opened(url)
     look(zombie, "anna")
     look(owner, "anna")
     owner.commit(change(1, profiles={"anna": b"new"}, outbox=b"new"))
@@ -156,8 +173,6 @@ def test_the_owner_who_comes_second_writes_nothing(url: str) -> None:
         assert client.get(keys.offers(LANE, "ben")) is None
     look(zombie, "anna")  # it loads again, and goes on from what is there
     zombie.commit(change(2))
-    for store in (zombie, owner):
-        store.close()
 
 
 def test_owners_in_a_race_never_lose_a_count(url: str) -> None:
@@ -165,7 +180,7 @@ def test_owners_in_a_race_never_lose_a_count(url: str) -> None:
     won: list[int] = []
 
     def own() -> None:
-        store = RedisLaneStore(connect(url), LANE)
+        store = BlockingLaneStore(url, LANE)
         mine = 0
         while mine < 40:
             loaded = look(store)
@@ -188,8 +203,8 @@ def test_owners_in_a_race_never_lose_a_count(url: str) -> None:
         assert read_lane_counters(client, LANE) == {"exp:x": {"n": 160}}
 
 
-def test_readers_from_outside(url: str) -> None:
-    rig = LaneRig(shipped(), RedisLaneStore(connect(url), 0), lane=0, lanes=1)
+def test_readers_from_outside(url: str, opened: Opened) -> None:
+    rig = LaneRig(shipped(), opened(url, 0), lane=0, lanes=1)
     rig.feed("purchases", order("anna", NOON))
     rig.until(NOON + HOUR_MS)
     with closing(redis.Redis.from_url(url)) as client:
@@ -213,8 +228,8 @@ def story(rig: LaneRig) -> None:
     rig.until(NOON + 30 * 24 * HOUR_MS)
 
 
-def test_a_lane_in_redis_equals_one_in_memory(url: str) -> None:
-    memory, real = LaneRig(shipped()), LaneRig(shipped(), RedisLaneStore(connect(url), 0))
+def test_a_lane_in_redis_equals_one_in_memory(url: str, opened: Opened) -> None:
+    memory, real = LaneRig(shipped()), LaneRig(shipped(), opened(url, 0))
     for rig in (memory, real):
         story(rig)
     with closing(redis.Redis.from_url(url)) as client:
@@ -289,8 +304,8 @@ def proxy(redis_server: RedisServer, url: str) -> Iterator[CuttingProxy]:
     made.close()
 
 
-def test_a_reply_cut_off_after_exec_was_applied_once(proxy: CuttingProxy, url: str) -> None:
-    store = RedisLaneStore(connect(proxy.url), LANE)
+def test_a_reply_cut_off_after_exec_was_applied_once(proxy: CuttingProxy, url: str, opened: Opened) -> None:
+    store = opened(proxy.url)
     look(store)
     store.commit(change(1, counters={"exp:x": {"n": 1}}))
     look(store)
@@ -304,12 +319,11 @@ def test_a_reply_cut_off_after_exec_was_applied_once(proxy: CuttingProxy, url: s
     with closing(redis.Redis.from_url(url)) as client:
         assert read_lane_counters(client, LANE) == {"exp:x": {"n": 2}}
     store.commit(change(3))
-    store.close()
 
 
-def test_a_command_cut_off_before_exec_was_not_applied(proxy: CuttingProxy, url: str) -> None:
+def test_a_command_cut_off_before_exec_was_not_applied(proxy: CuttingProxy, url: str, opened: Opened) -> None:
     """Nothing may be committed on a load that broke off, nor on the one before it."""
-    store = RedisLaneStore(connect(proxy.url), LANE)
+    store = opened(proxy.url)
     look(store)
     proxy.cut_after = b"MGET"
     with pytest.raises(TransientError):
@@ -317,13 +331,12 @@ def test_a_command_cut_off_before_exec_was_not_applied(proxy: CuttingProxy, url:
     with pytest.raises((FenceError, TransientError)):
         store.commit(change(1, counters={"exp:x": {"n": 1}}))
     assert look(store).fence is None
-    store.close()
 
 
-def test_a_worker_goes_on_after_a_cut(proxy: CuttingProxy, url: str) -> None:
+def test_a_worker_goes_on_after_a_cut(proxy: CuttingProxy, url: str, opened: Opened) -> None:
     """By the rule of a lane: whatever fails, open again, read the fence, and go on from there. Nothing counts twice."""
     brain = Brain(shipped())
-    rig = LaneRig(brain, RedisLaneStore(connect(proxy.url), 0))
+    rig = LaneRig(brain, opened(proxy.url, 0))
     start, end = rig.write("purchases", *(order(f"u{i}", NOON + i) for i in range(10)))
     proxy.cut_after = b"EXEC"
     with pytest.raises(TransientError):
@@ -336,15 +349,15 @@ def test_a_worker_goes_on_after_a_cut(proxy: CuttingProxy, url: str) -> None:
         assert read_lane_counters(client, 0)["camp:order-thanks"]["decided"] == 10
 
 
-def test_a_zombie_s_batch_is_refused_by_the_next_owner_s_opening(url: str) -> None:
+def test_a_zombie_s_batch_is_refused_by_the_next_owner_s_opening(url: str, opened: Opened) -> None:
     """A worker that was paused between its load and its commit, while another took the lane over."""
     brain = Brain(shipped())
-    zombie = LaneRig(brain, RedisLaneStore(connect(url), 0))
+    zombie = LaneRig(brain, opened(url, 0))
     start, end = zombie.write("purchases", order("anna", NOON))
     batch = zombie._read("purchases", start, end)
     loaded, users = begin(zombie.store, zombie.position, batch)
     late = work(loaded, users, batch, brain, ())
-    owner = RedisLaneStore(connect(url), 0)
+    owner = opened(url, 0)
     owner.commit(open_lane(owner, 0, 7, brain).change)
     with pytest.raises(FenceError):
         zombie.store.commit(late.change)
@@ -353,17 +366,17 @@ def test_a_zombie_s_batch_is_refused_by_the_next_owner_s_opening(url: str) -> No
     assert decode_state(loaded.state, 4).epoch == 7
 
 
-def test_no_redis_is_a_transient_error() -> None:
-    store = RedisLaneStore(connect(f"redis://{LOOPBACK}:1/0", 200), LANE)
+def test_no_redis_is_a_transient_error(opened: Opened) -> None:
+    store = opened(f"redis://{LOOPBACK}:1/0", timeout_ms=200)
     with pytest.raises(TransientError):
         look(store)
     with pytest.raises(TransientError):
         store.pending()
 
 
-def test_redis_that_does_not_answer_is_a_transient_error() -> None:
+def test_redis_that_does_not_answer_is_a_transient_error(opened: Opened) -> None:
     with RedisServer() as server:
-        store = RedisLaneStore(connect(server.url, 300), LANE)
+        store = opened(server.url, timeout_ms=300)
         look(store)
         server.pause()
         with pytest.raises(TransientError):
@@ -374,7 +387,6 @@ def test_redis_that_does_not_answer_is_a_transient_error() -> None:
         assert look(store).fence == b"fence-1"
         with closing(redis.Redis.from_url(server.url)) as client:
             assert read_lane_counters(client, LANE) == {"exp:x": {"n": 1}}
-        store.close()
 
 
 def _fence(address: str) -> bytes | None:

@@ -115,5 +115,11 @@ def test_the_thread_overrides_what_is_there(name: str) -> None:
 
 def test_the_client_takes_the_options_it_is_given() -> None:
     taken = inspect.signature(aiokafka.AIOKafkaConsumer.__init__).parameters
-    for name in ("fetch_max_wait_ms", "fetch_max_bytes", "max_partition_fetch_bytes", "auto_offset_reset"):
+    for name in (
+        "fetch_max_wait_ms",
+        "fetch_min_bytes",
+        "fetch_max_bytes",
+        "max_partition_fetch_bytes",
+        "auto_offset_reset",
+    ):
         assert name in taken

@@ -25,6 +25,7 @@ from streams.metrics import DecideMeter
 from streams.outbox import LaneOutbox
 from streams.transport import Chunk
 from support.lane import BROKER_MS, HOUR_MS, MINUTE_MS, identify, ms, order, shipped, tick, track
+from support.lane_store import AwaitedLaneStore
 
 NOON = ms("2010-03-01 12:00")
 BRAIN = Brain(shipped())
@@ -45,9 +46,6 @@ class Store(MemoryLaneStore):
         if fault == "after":
             raise TransientError("the reply was cut off after EXEC")
         return due
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 class Outlet:
@@ -95,7 +93,7 @@ class Rig:
             crash=self.crashes.append,
         )
         self.outbox = LaneOutbox(0, self.outlet)  # type: ignore[arg-type]
-        self.lane = Lane(0, self.store, self.outbox, context)  # type: ignore[arg-type]
+        self.lane = Lane(0, AwaitedLaneStore(self.store), self.outbox, context)  # type: ignore[arg-type]
 
     async def _rewind(self, number: int) -> None:
         self.rewinds += 1

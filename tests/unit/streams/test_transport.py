@@ -34,6 +34,7 @@ ADDRESS = SimpleNamespace(
     chunk_max=17,
     chunks_in_flight=3,
     fetch_max_wait_ms=11,
+    fetch_min_bytes=2_000,
 )
 LANE = TP("clickstream", 3)
 
@@ -214,7 +215,9 @@ def test_the_app_of_a_role(app: faust.App) -> None:
     assert conf.topic_disable_leader
     schema: Any = conf.Schema
     assert schema is ChunkSchema
-    assert app.transport.options == TransportOptions(chunk_max=17, max_inflight=3, fetch_max_wait_ms=11)  # type: ignore[attr-defined]
+    assert app.transport.options == TransportOptions(  # type: ignore[attr-defined]
+        chunk_max=17, max_inflight=3, fetch_max_wait_ms=11, fetch_min_bytes=2_000
+    )
     assert options_of(ADDRESS).chunk_max == 17
 
 
