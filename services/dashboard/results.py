@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from config.definitions import Experiment, Metric
 from models.experiments.count import sum_of_squares
-from models.experiments.statistics import Mean, Proportion, newcombe_interval, two_proportion_z, welch_t
+from models.experiments.fixed import newcombe_interval, two_proportion_z, welch_t
+from models.experiments.sums import Mean, Proportion
 from services.dashboard import words
 from services.dashboard.outcomes import ExperimentResult, MetricResult, VariantResult, Verdict
 

@@ -19,7 +19,7 @@ from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR
 from config.topics import DAY_MS, FEEDBACK, MESSAGES
 from models.errors import KairosError
-from models.experiments.statistics import Proportion
+from models.experiments.sums import Proportion
 from services.bus import Follower, Publisher, create_topics
 from services.demo.events import SEED, ShopEvents, iso
 from services.demo.figures import Figures, gather

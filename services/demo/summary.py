@@ -15,12 +15,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from config.definitions import Experiment
-from models.experiments.statistics import (
-    Proportion,
-    newcombe_interval,
-    two_proportion_z,
-    wilson_interval,
-)
+from models.experiments.fixed import newcombe_interval, two_proportion_z, wilson_interval
+from models.experiments.sums import Proportion
 from services.dashboard.words import SUPPRESSED
 from services.demo.figures import Figures, Funnel
 from services.demo.verdict import AlertVerdict, OfferVerdict

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from config.topics import DAY_MS
-from models.experiments.statistics import Proportion
+from models.experiments.sums import Proportion
 from services.demo.history import Invoice
 
 POPULAR_DAYS = 30

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from config.definitions import Experiment
 from models.decisions import Cause, ChurnAlert, MessageCommand, OfferDecision, RankedOffer
-from models.experiments.statistics import Proportion
+from models.experiments.sums import Proportion
 from services.demo.figures import Figures
 from services.demo.live import LatencySamples
 from services.demo.summary import AuditVerdict, Latency, Learning, Summary, experiment_rows, render, share_of

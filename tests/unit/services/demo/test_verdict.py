@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.topics import DAY_MS
-from models.experiments.statistics import Proportion
+from models.experiments.sums import Proportion
 from services.demo.history import Invoice, Line
 from services.demo.verdict import Alert, Purchases, Ranked, judge_alerts, judge_offers, judge_reminders
 

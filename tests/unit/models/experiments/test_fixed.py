@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint, proportions_ztest
 
-from models.experiments.statistics import (
-    Mean,
-    Proportion,
-    newcombe_interval,
-    srm_p,
-    two_proportion_z,
-    welch_t,
-    wilson_interval,
-)
+from models.experiments.fixed import newcombe_interval, two_proportion_z, wald_interval, welch_t, wilson_interval
+from models.experiments.sums import Mean, Proportion
 
 # Cookie Cats: retention after seven days, first gate at level 30 (control) or 40.
 GATE_30 = Proportion(44_700, 8_502)
@@ -35,13 +28,6 @@ def test_cookie_cats() -> None:
     assert result.z == pytest.approx(-3.16435891, abs=1e-8)
     assert result.p == pytest.approx(0.0015542500, abs=1e-10)
     assert result.difference == pytest.approx(8_279 / 45_489 - 8_502 / 44_700, rel=1e-15)
-
-
-def test_cookie_cats_raises_the_alarm_of_the_sample_ratio() -> None:
-    p = srm_p([GATE_30.n, GATE_40.n], [0.5, 0.5])
-    assert p is not None
-    assert p == pytest.approx(0.0086, abs=5e-5)
-    assert p < 0.01
 
 
 PROPORTIONS = st.integers(1, 100_000).flatmap(lambda n: st.builds(Proportion, st.just(n), st.integers(0, n)))
@@ -78,6 +64,15 @@ def test_newcombe_as_statsmodels(control: Proportion, treatment: Proportion, lev
     assert found == pytest.approx(expected, rel=1e-8, abs=1e-10)
 
 
+@given(PROPORTIONS, PROPORTIONS, LEVELS)
+def test_wald_as_statsmodels(control: Proportion, treatment: Proportion, level: float) -> None:
+    found = wald_interval(control, treatment, level)
+    expected = confint_proportions_2indep(
+        treatment.successes, treatment.n, control.successes, control.n, method="wald", alpha=1 - level
+    )
+    assert found == pytest.approx(expected, rel=1e-8, abs=1e-10)
+
+
 VALUES = st.lists(st.integers(0, 10_000_000), min_size=2, max_size=60)
 
 
@@ -104,40 +99,6 @@ def test_welch_as_scipy(control: list[int], treatment: list[int], level: float) 
     assert result.interval == pytest.approx((interval.low, interval.high), rel=1e-7, abs=1e-9 * scale)
 
 
-@given(st.lists(st.integers(0, 100_000), min_size=2, max_size=6), st.data())
-def test_sample_ratio_as_scipy(counts: list[int], data: st.DataObject) -> None:
-    parts = data.draw(st.lists(st.integers(1, 100), min_size=len(counts), max_size=len(counts)))
-    weights = [part / sum(parts) for part in parts]
-    found = srm_p(counts, weights)
-    if sum(counts) == 0:
-        assert found is None
-        return
-    expected = stats.chisquare(counts, [sum(counts) * weight for weight in weights]).pvalue
-    assert found == pytest.approx(expected, rel=1e-7, abs=1e-300)
-
-
-@given(st.lists(PROPORTIONS, min_size=3, max_size=3))
-def test_proportions_add_up_in_any_order(parts: list[Proportion]) -> None:
-    one, two, three = parts
-    assert (one + two) + three == one + (two + three) == (three + one) + two
-
-
-@given(st.lists(VALUES, min_size=3, max_size=3))
-def test_means_add_up_in_any_order_to_the_mean_of_all(parts: list[list[int]]) -> None:
-    one, two, three = (mean_of(values) for values in parts)
-    assert (one + two) + three == one + (two + three) == (three + one) + two
-    values = [value for part in parts for value in part]
-    together = one + two + three
-    assert together.mean == pytest.approx(np.mean(values))
-    assert together.variance == pytest.approx(np.var(values, ddof=1), rel=1e-9, abs=1e-6)
-
-
-def test_large_sums_keep_their_variance() -> None:
-    """Integers do not cancel, where floats would give nonsense."""
-    values = [10**12 + step for step in range(100)]
-    assert mean_of(values).variance == pytest.approx(np.var(np.arange(100), ddof=1), rel=1e-12)
-
-
 @pytest.mark.parametrize(
     "nothing",
     [
@@ -148,23 +109,10 @@ def test_large_sums_keep_their_variance() -> None:
         lambda: newcombe_interval(Proportion(5, 1), Proportion(0, 0)),
         lambda: welch_t(Mean(1, 5, 25), Mean(9, 9, 99)),
         lambda: welch_t(Mean(2, 10, 50), Mean(2, 4, 8)),
-        lambda: srm_p([0, 0], [0.5, 0.5]),
     ],
 )
 def test_too_little_gives_nothing_instead_of_nan(nothing: Callable[[], object]) -> None:
     assert nothing() is None
-
-
-@pytest.mark.parametrize(("n", "successes"), [(1, 2), (-1, -1), (5, -1)])
-def test_no_share_beyond_all(n: int, successes: int) -> None:
-    with pytest.raises(ValueError, match="is no share"):
-        Proportion(n, successes)
-
-
-@pytest.mark.parametrize(("counts", "weights"), [([1], [1.0]), ([1, 2], [1.0]), ([1, 2], [1.0, 0.0])])
-def test_sample_ratio_needs_a_weight_for_each_arm(counts: list[int], weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="positive weight"):
-        srm_p(counts, weights)
 
 
 def test_a_level_is_a_probability() -> None:
