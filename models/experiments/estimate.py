@@ -37,7 +37,7 @@ class Estimate:
     --------
     >>> two = of_shares(Proportion(1000, 100), Proportion(1000, 130))
     >>> round(two.absolute().z, 6), round(two.relative().value, 6)
-    (2.102963, 0.3)
+    (2.105069, 0.3)
     """
 
     control: float

@@ -72,7 +72,7 @@ def log_evidence(epochs: Sequence[Epoch], concentration: float = CONCENTRATION) 
     Examples
     --------
     >>> sound = Epoch((10_020, 9_980), (0.5, 0.5))
-    >>> lossy = Epoch((10_000, 9_400), (0.5, 0.5))
+    >>> lossy = Epoch((10_000, 9_200), (0.5, 0.5))
     >>> log_evidence([sound]) < 0.0, log_evidence([lossy]) > math.log(LIVE_ALARM)
     (True, True)
     """
