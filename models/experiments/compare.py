@@ -1,0 +1,193 @@
+"""One metric, one treatment against the control: every method's result from the same sums."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from models.experiments.adjust import cuped, cuped_ratio
+from models.experiments.always_valid import LEAST_USERS_PER_ARM, Mixture, Running, look
+from models.experiments.estimate import Effect, Estimate, of_means, of_ratios, of_shares
+from models.experiments.fixed import Interval, newcombe_interval, two_proportion_z, welch
+from models.experiments.group_sequential import Clock, Spending, repeated_interval
+from models.experiments.many import simultaneous
+from models.experiments.plan import MetricPlan, Plan
+from models.experiments.sums import Moments, Proportion, Shortage
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What has to be remembered of a comparison between two readings; stored with the experiment.
+
+    Parameters
+    ----------
+    absolute, lift : running minimum of p and running intersection of the intervals. clock : looks of a
+        group-sequential test. harmed : a guardrail's bound was crossed; it stays crossed.
+    """
+
+    absolute: Running = field(default_factory=Running)
+    lift: Running = field(default_factory=Running)
+    clock: Clock | None = None
+    harmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Result of the fixed test: valid if looked at once, at the end."""
+
+    statistic: float
+    p: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A treatment against the control on one metric.
+
+    Parameters
+    ----------
+    shortage : why there is no result, if there is none. control, treatment : averages (adjusted, with covariates).
+    difference, lift : absolute, and relative to the control (None near zero). fixed : the test for one look.
+    p, interval, lift_interval : of the method in force; the p is not yet adjusted for many comparisons (a
+        group-sequential test has none). crossed : z of the look that reached a group-sequential boundary, else 0.
+    """
+
+    variant: str
+    metric: MetricPlan
+    n_control: int
+    n_treatment: int
+    shortage: Shortage | None = None
+    control: float = 0.0
+    treatment: float = 0.0
+    difference: float = 0.0
+    error: float = 0.0
+    lift: float | None = None
+    fixed: Once | None = None
+    always_valid: Running = field(default_factory=Running)
+    p: float | None = None
+    interval: Interval | None = None
+    lift_interval: Interval | None = None
+    crossed: float = 0.0
+    estimate: Estimate | None = None
+
+    @property
+    def rises(self) -> bool:
+        """Direction of what was found: that of the deciding look, of the interval, else of the estimate."""
+        if self.crossed:
+            return self.crossed > 0.0
+        if self.interval is not None and (self.interval.low > 0.0 or self.interval.high < 0.0):
+            return self.interval.low > 0.0
+        return self.difference > 0.0
+
+
+def estimated(
+    metric: MetricPlan, control: Moments, treatment: Moments, pooled: Moments | None = None
+) -> Estimate | Shortage:
+    """Averages and variances by the metric's kind, adjusted for the covariates that the sums carry.
+
+    Examples
+    --------
+    >>> one, two = Moments(1000, (100,), (100,)), Moments(1000, (130,), (130,))
+    >>> found = estimated(MetricPlan("bought"), one, two)
+    >>> round(found.absolute().value, 3)
+    0.03
+    """
+    adjustable = len(control.sums) > metric.values
+    if metric.kind == "ratio":
+        return cuped_ratio(control, treatment, pooled) if adjustable else of_ratios(control, treatment)
+    if adjustable:
+        return cuped(control, treatment, pooled)
+    if metric.kind == "proportion":
+        return of_shares(*(share(arm) for arm in (control, treatment)))
+    return of_means(control.one(0), treatment.one(0))
+
+
+def share(arm: Moments) -> Proportion:
+    """Users and those with the event; sums may lag behind each other for a moment, so they are held in order."""
+    successes = max(0, int(arm.sums[0]))
+    return Proportion(max(arm.n, successes), successes)
+
+
+def compare(
+    plan: Plan, metric: MetricPlan, variant: str, arms: Mapping[str, Moments], memory: Memory
+) -> tuple[Comparison, Memory]:
+    """Compare one treatment with the control, and take the reading into the memory."""
+    control, treatment = arms[plan.control], arms[variant]
+    result = Comparison(variant, metric, control.n, treatment.n)
+    pooled = None
+    if len(arms) > 2:
+        pooled = control
+        for name in plan.treatments:
+            pooled = pooled + arms[name]
+    found = estimated(metric, control, treatment, pooled)
+    if isinstance(found, str):
+        return replace(result, shortage=found), memory
+    alpha = simultaneous(plan.alpha, plan.family) if metric.role == "primary" else plan.alpha
+    effect, lift = found.absolute(), found.relative()
+    memory = _remember(plan, metric, variant, found, alpha, memory)
+    result = replace(
+        result,
+        control=found.control,
+        treatment=found.treatment,
+        difference=effect.value,
+        error=math.sqrt(effect.variance),
+        lift=None if isinstance(lift, str) else lift.value,
+        fixed=_once(metric, control, treatment, found, 1.0 - alpha),
+        always_valid=memory.absolute,
+        estimate=found,
+    )
+    return _in_force(plan, result, effect, lift, memory), memory
+
+
+def _remember(plan: Plan, metric: MetricPlan, variant: str, found: Estimate, alpha: float, memory: Memory) -> Memory:
+    effect, lift = found.absolute(), found.relative()
+    if min(found.n_control, found.n_treatment) >= LEAST_USERS_PER_ARM:
+        mixture = plan.mixture(metric, variant)
+        memory = replace(memory, absolute=memory.absolute.seen(*look(effect, mixture, alpha)))
+        if not isinstance(lift, str):
+            memory = replace(memory, lift=memory.lift.seen(*look(lift, _relative(mixture, found.control), alpha)))
+    planned = plan.planned_pair(variant)
+    if plan.method in {"obrien-fleming", "pocock"} and planned is not None:
+        spending: Spending = "pocock" if plan.method == "pocock" else "obrien-fleming"
+        clock = memory.clock or Clock(spending, alpha)
+        memory = replace(memory, clock=clock.look(effect.n / planned, effect.z))
+    return memory
+
+
+def _relative(mixture: Mixture, control: float) -> Mixture:
+    """The same mixture for the lift: an effect's size is divided by the control's average."""
+    return mixture if mixture.tau is None else Mixture(tau=mixture.tau / abs(control))
+
+
+def _once(metric: MetricPlan, control: Moments, treatment: Moments, found: Estimate, level: float) -> Once | None:
+    if metric.kind == "proportion" and len(control.sums) == 1:
+        one, two = share(control), share(treatment)
+        test, interval = two_proportion_z(one, two), newcombe_interval(one, two, level)
+        return None if test is None or interval is None else Once(test.z, test.p, interval)
+    test_t = welch(found, level)
+    return None if test_t is None else Once(test_t.t, test_t.p, test_t.interval)
+
+
+def _in_force(plan: Plan, result: Comparison, effect: Effect, lift: Effect | Shortage, memory: Memory) -> Comparison:
+    if plan.method == "fixed":
+        if result.fixed is None:
+            return result
+        level = 1.0 - (simultaneous(plan.alpha, plan.family) if result.metric.role == "primary" else plan.alpha)
+        assert result.estimate is not None
+        relative = welch(result.estimate, level, relative=True)
+        of_lift = None if relative is None else relative.interval
+        return replace(result, p=result.fixed.p, interval=result.fixed.interval, lift_interval=of_lift)
+    if plan.method == "always-valid":
+        of_lift = memory.lift.interval if memory.lift.state == "sound" else None
+        interval = memory.absolute.interval if memory.absolute.state == "sound" else None
+        return replace(result, p=memory.absolute.p, interval=interval, lift_interval=of_lift)
+    clock = memory.clock
+    if clock is None or clock.last is None or math.isinf(clock.last.bound):
+        return result
+    # Between looks the last boundary is shown; whether it was crossed is asked at looks only.
+    bound = clock.last.bound
+    interval = repeated_interval(effect, bound)
+    of_lift = None if isinstance(lift, str) else repeated_interval(lift, bound)
+    crossed = clock.verdict.z if clock.verdict is not None else 0.0
+    return replace(result, crossed=crossed, interval=interval, lift_interval=of_lift)
