@@ -129,14 +129,12 @@ def read_chunk(  # noqa: PLR0913 - all but the records by name
     `future_limit_ms` after the broker's time is refused and does not move the watermark.
     """
     batch = Batch(lane, lanes, received=len(records))
-    inputs, times, prefix = batch.inputs, batch.times, f"{topic}-{lane}-"
-    newest = broker = 0
+    inputs, times = batch.inputs, batch.times
     for record in records:
         broker_ms = record.broker_ms
-        broker = max(broker, broker_ms)
         try:
-            found = decode(record, prefix + str(record.offset))
-            at = found if isinstance(found, int) else found.at
+            found = decode(record, topic, lane)
+            at = found.at if isinstance(found, Input) else found
             if at > broker_ms:
                 if at > broker_ms + future_limit_ms:
                     raise InvalidEventError("far_future", f"{at - broker_ms} ms ahead of the broker's clock")
@@ -146,14 +144,12 @@ def read_chunk(  # noqa: PLR0913 - all but the records by name
             times.append(0)
             continue
         times.append(at)
-        newest = max(newest, at)
-        if isinstance(found, int):
-            batch.ticks += 1
-        else:
-            found.source = topic
+        if isinstance(found, Input):
             inputs.append(found)
-    batch.parts = (Part(topic, topic_index, start, end, max(0, newest - watermark_delay_ms)),)
-    batch.broker_ms = broker
+        else:
+            batch.ticks += 1
+    batch.parts = (Part(topic, topic_index, start, end, max(0, max(times, default=0) - watermark_delay_ms)),)
+    batch.broker_ms = max([record.broker_ms for record in records], default=0)
     return batch
 
 

@@ -6,14 +6,15 @@ what lets the audit replay the log and compare.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import xxhash
 
-from config.definitions import Offer
+from config.definitions import Experiment, Offer
 from models import churn
-from models.brain import Brain
+from models.brain import NO_PLAN, Brain
 from models.campaigns import run as campaigns
 from models.campaigns.view import user_view
 from models.chunk import Batch, origin_of
@@ -34,11 +35,10 @@ class Turn:
     batch: Batch
     lane: LaneState
     brain: Brain
-    profiles: dict[str, Profile]
+    profiles: dict[str, Profile | None]
     out: Outcome
     rows: list[ScoreRow]
     watermark_before: int
-    again: frozenset[Input] = frozenset()
 
 
 def decide(
@@ -59,30 +59,36 @@ def decide(
     -------
     Everything that has to be written, in one transaction.
     """
-    known = {user: profile for user, profile in profiles.items() if profile is not None}
-    turn = Turn(batch, lane, brain, known, Outcome(), [], lane.watermark, _forwarded_again(batch, lane))
+    turn = Turn(batch, lane, brain, profiles, Outcome(), [], lane.watermark)
     out = turn.out
+    again = _forwarded_again(batch, lane)
     lane.received += batch.received
     lane.rejected += len(batch.rejected)
     lane.ticks += batch.ticks
     lane.applied += batch.ticks
-    for letter in batch.rejected:
-        out.dead.append(letter)
+    out.dead.extend(batch.rejected)
+    # This loop and what it calls run on every event: see docs/performance.md before adding to them.
+    touched, is_duplicate = out.profiles, dedupe.is_duplicate
     for event in batch.inputs:
-        profile = _owned(turn, event)
-        if profile is None:
-            continue
-        if dedupe.is_duplicate(profile, event.digest, event.record.broker_ms):
+        if again and event in again:
             lane.duplicate += 1
-            out.profiles[event.user] = profile
+            continue
+        user = event.user
+        profile = profiles.get(user)
+        if profile is None:
+            profile = _newcomer(turn, event)
+            if profile is None:
+                continue
+        touched[user] = profile
+        if is_duplicate(profile, event.digest, event.record.broker_ms):
+            lane.duplicate += 1
             continue
         lane.applied += 1
-        out.profiles[event.user] = profile
         _apply(turn, profile, event)
     for part in batch.parts:
         lane.watermarks[part.source_index] = max(lane.watermarks[part.source_index], part.watermark)
     for user in fired:
-        profile = known.get(user)
+        profile = profiles.get(user)
         if profile is None:
             out.due[user] = 0
             continue
@@ -90,7 +96,7 @@ def decide(
         _fire(turn, user, profile, lane.watermark)
     for alert in churn.score(out, turn.rows, brain.churn, brain.definitions.churn):
         cause = Cause("alert", alert.id, "Churn Alert", alert.at)
-        campaigns.on_alert(turn, alert.user, known[alert.user], alert, cause)
+        campaigns.on_alert(turn, alert.user, out.profiles[alert.user], alert, cause)
     _index(turn)
     return out
 
@@ -117,16 +123,12 @@ def _by_offset(event: Input) -> int:
     return event.record.offset
 
 
-def _owned(turn: Turn, event: Input) -> Profile | None:
-    """Profile of the event's user, new if need be; None when the record is not this lane's or came twice."""
-    profile = turn.profiles.get(event.user)
+def _newcomer(turn: Turn, event: Input) -> Profile | None:
+    """A new profile for the event's user; None when the record is not this lane's.
+
+    Only users without a profile are checked: whoever has one here was found to belong here.
+    """
     batch, lane = turn.batch, turn.lane
-    if event in turn.again:
-        lane.duplicate += 1
-        return None
-    if profile is not None:
-        return profile
-    # Only users without a profile are checked: whoever has one here was found to belong here.
     owner = lane_of(event.user, batch.lanes)
     if owner != batch.lane:
         if event.record.headers and origin_of(event.record) is not None:
@@ -142,42 +144,40 @@ def _owned(turn: Turn, event: Input) -> Profile | None:
 
 def _apply(turn: Turn, profile: Profile, event: Input) -> None:
     """One event: profile, experiments, triggers, offers, and a moment to score."""
-    brain, name = turn.brain, event.name
-    definitions, index = brain.definitions, brain.index
-    while profile.tick_due and profile.tick_due * 1000 <= event.at:
+    brain, name, at = turn.brain, event.name, event.at
+    plan = brain.plans.get(name, NO_PLAN)
+    while profile.tick_due and profile.tick_due * 1000 <= at:
         _tick(turn, event.user, profile)  # the silence before this event is over: score it as it was
-    update.touch(profile, event.at, definitions.policy.session_gap_ms)
-    handler = update.HANDLERS.get(name)
-    if handler is not None:
+    update.touch(profile, at, brain.session_gap_ms)
+    if plan.handler is not None:
         before_it = tuple(profile.bought) if name == campaigns.ORDERED else ()
-        handler(profile, event)
+        plan.handler(profile, event)
         if name == campaigns.ORDERED:
             _order(turn, profile, event, before_it)
-    elif name in brain.feedback_names:
+    elif plan.feedback:
         campaigns.feedback(turn, profile, event)
-    _experiments(turn, profile, event)
-    answered = index.cancelled_by(name)
-    if answered:
+    # Conversions before exposures: the event that exposes is not its own conversion.
+    if plan.metrics and profile.exposures:
+        convert(turn.out, profile, event, plan.metrics)
+    if plan.exposes:
+        _expose(turn, profile, event, plan.exposes)
+    if plan.answers:
         campaigns.answer(profile, event)
         if profile.timers:
-            campaigns.cancel(turn, event.user, profile, event, answered)
-    if index.listens(name):
+            campaigns.cancel(turn, event.user, profile, event, plan.answers)
+    if plan.starts:
         campaigns.on_event(turn, event.user, profile, event)
     if profile.orders:
         _moment(turn, profile, event)
-    if name in brain.decide_offers_on:
-        decide_offers(turn, event.user, profile, event.at, cause_of(event))
+    if plan.offers:
+        decide_offers(turn, event.user, profile, at, cause_of(event))
 
 
-def _experiments(turn: Turn, profile: Profile, event: Input) -> None:
-    """Conversions, then first exposures: the event that exposes is not its own conversion."""
-    brain = turn.brain
-    metrics = brain.metrics_on.get(event.name)
-    if metrics and profile.exposures:
-        convert(turn.out, profile, event, metrics)
-    for experiment in brain.exposed_by.get(event.name, ()):
+def _expose(turn: Turn, profile: Profile, event: Input, experiments: Iterable[Experiment]) -> None:
+    """First exposures."""
+    for experiment in experiments:
         if experiment.id not in profile.exposures:
-            variant = brain.assign(experiment, event.user)
+            variant = turn.brain.assign(experiment, event.user)
             if variant is not None:
                 expose(turn.out, profile, event.user, experiment, variant, event.at, cause_of(event))
 
@@ -219,15 +219,16 @@ def _order(turn: Turn, profile: Profile, event: Input, bought_before: tuple[str,
 def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause) -> OfferDecision | None:
     """Rank the user's offers; the last decision of a user can be read at any time."""
     brain, definitions = turn.brain, turn.brain.definitions
-    context: dict[str, Any] = {}
+    context: Any = None
 
     def eligible(offer: Offer) -> bool:
-        condition = brain.conditions.get(offer.when or "")
-        if condition is None:
+        nonlocal context
+        if not offer.when:
             return True
-        if not context:
-            context.update(event=cause.event, properties={}, user=user_view(profile, at))
-        return condition.evaluate(context)[0]
+        if context is None:
+            facts = {"event": cause.event, "properties": {}, "user": user_view(profile, at)}
+            context = brain.offer_conditions.about(facts)
+        return brain.conditions[offer.when].evaluate(context)[0]
 
     ranked = rank_offers(
         profile,
@@ -299,12 +300,13 @@ def _by_due(timer: Timer) -> tuple[int, str]:
 
 def _index(turn: Turn) -> None:
     """Keep the timer index right: it may point too early (looked at and put later), never too late."""
-    due, fired = turn.out.due, turn.lane.watermark
+    due, fired, overflow = turn.out.due, turn.lane.watermark, dedupe.overflow
     for user, profile in turn.out.profiles.items():
-        over = dedupe.overflow(profile)
+        over = overflow(profile)
         if over:
             turn.lane.dedupe_overflow += over
-        wanted, indexed = profile.next_due_ms(), profile.indexed_due_ms
+        wanted = profile.next_due_ms() if profile.timers else profile.tick_due * 1000
+        indexed = profile.indexed_due_ms
         if wanted != indexed and (indexed == 0 or wanted == 0 or wanted < indexed or indexed <= fired):
             profile.indexed_due_ms = wanted
             due[user] = wanted

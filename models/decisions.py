@@ -25,7 +25,7 @@ def effect_id(rule: str, step: str, user: str, occurrence: str) -> str:
     return xxhash.xxh3_128_hexdigest(f"{rule}\x1f{step}\x1f{user}\x1f{occurrence}".encode())
 
 
-class Cause(msgspec.Struct, frozen=True):
+class Cause(msgspec.Struct, frozen=True, gc=False):
     """Why something was decided. kind: event, alert or timer."""
 
     kind: str
@@ -34,7 +34,7 @@ class Cause(msgspec.Struct, frozen=True):
     at: int
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, gc=False):
     """One contribution to a score: `share` in log-odds (positive = towards churn), `text` for a person."""
 
     name: str
@@ -60,7 +60,7 @@ class ChurnAlert(msgspec.Struct, frozen=True):
     type: str = "ChurnAlert"
 
 
-class RankedOffer(msgspec.Struct, frozen=True):
+class RankedOffer(msgspec.Struct, frozen=True, gc=False):
     """One answer: `propensity` is the probability with which this policy puts it where it stands."""
 
     offer: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from models.chunk import Batch, dead_letter
 from models.decisions import Cause, DeadLetter, Effect, OfferDecision
 from models.profile.state import Profile
@@ -42,8 +44,7 @@ class Outcome:
         self.dead.append(dead_letter(event.source, batch.lane, event.record, reason, detail))
 
 
-@dataclass(slots=True)
-class ScoreRow:
+class ScoreRow(msgspec.Struct, gc=False):
     """A moment at which a user is scored: on an event or on a tick while silent."""
 
     user: str

@@ -7,7 +7,7 @@ profile, see :data:`USER_FIELDS`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -57,19 +57,16 @@ class Condition:
     names: frozenset[str]
     user_fields: frozenset[str] | None
 
-    def evaluate(self, context: Mapping[str, Any]) -> tuple[bool, str]:
+    def evaluate(self, context: Mapping[str, Any] | cel.Context) -> tuple[bool, str]:
         """Whether the condition holds, and a note when it cannot be answered (then it does not hold).
 
         A missing property or a comparison of unlike things is a fact about one event, not a fault of the
         stream: it is False, with the reason.
         """
-        # What the condition does not look at would be converted for nothing, at several times its own cost.
-        seen = {name: context[name] for name in self.names if name in context}
-        if self.user_fields is not None and "user" in seen:
-            user = seen["user"]
-            seen["user"] = {name: user[name] for name in self.user_fields if name in user}
         try:
-            answer = self.program.execute(seen)
+            answer = self.program.execute(
+                context if isinstance(context, cel.Context) else _seen(context, self.names, self.user_fields)
+            )
         except KeyError as error:
             return False, f"there is no {error.args[0] if error.args else error}"
         except ZeroDivisionError:
@@ -79,6 +76,43 @@ class Condition:
         if isinstance(answer, bool):
             return answer, ""
         return False, f"the condition gave {type(answer).__name__}, not true or false"
+
+
+class Conditions:
+    """Conditions that are asked together about the same thing.
+
+    Parameters
+    ----------
+    conditions : all that will be asked.
+
+    Notes
+    -----
+    Converting a user for CEL takes five microseconds, answering a condition a third of one: it is converted once.
+    """
+
+    __slots__ = ("_names", "_user_fields")
+
+    def __init__(self, conditions: Iterable[Condition]) -> None:
+        found = list(conditions)
+        fields = [condition.user_fields for condition in found]
+        self._names = frozenset[str]().union(*(condition.names for condition in found))
+        self._user_fields = None if None in fields else frozenset[str]().union(*(named for named in fields if named))
+
+    def about(self, context: Mapping[str, Any]) -> Mapping[str, Any] | cel.Context:
+        """What :meth:`Condition.evaluate` of each of them may be given in place of `context`."""
+        try:
+            return cel.Context(variables=_seen(context, self._names, self._user_fields))
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            return context  # something cannot be converted: only the conditions that look at it are without answer
+
+
+def _seen(context: Mapping[str, Any], names: frozenset[str], user_fields: frozenset[str] | None) -> dict[str, Any]:
+    """What is looked at: the rest would be converted for nothing, at several times the cost of an answer."""
+    seen = {name: context[name] for name in names if name in context}
+    if user_fields is not None and "user" in seen:
+        user = seen["user"]
+        seen["user"] = {name: user[name] for name in user_fields if name in user}
+    return seen
 
 
 def condition_fault(text: str) -> ConditionFault | None:

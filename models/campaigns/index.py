@@ -41,6 +41,11 @@ class CampaignIndex:
         self.longest_expiry_ms = max((campaign.expires_after_ms for campaign in enabled), default=0)
         self.longest_window_ms = max((cap.per_ms for cap in caps), default=0)
 
+    @property
+    def names(self) -> set[str]:
+        """Every event that starts a campaign or ends a wait."""
+        return {*self._events, *self._timers, *self._cancelled}
+
     def listens(self, event: str) -> bool:
         """Whether the event starts any campaign, at once or later."""
         return event in self._events or event in self._timers

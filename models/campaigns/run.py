@@ -28,6 +28,7 @@ COMMANDS = {"email": "SendEmail", "push": "SendPush", "log": "SendLog"}
 ORDERED = "Order Completed"
 ORDERED_WITHIN_MS = 7 * 86_400_000
 MESSAGE_ITEMS = 4
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _FLAG_FIELDS = {1: "sent", 2: "opened", 4: "clicked"}
 _FAILED_FIELDS = {"Message Failed": "failed", "Message Unknown": "unknown", "Message Expired": "expired"}
 
@@ -51,11 +52,15 @@ def on_event(turn: Turn, user: str, profile: Profile, event: Input) -> None:
         due = event.at + (campaign.trigger.after_ms or 0)
         if due <= turn.watermark_before or _answered(profile, campaign, event):
             continue
-        waiting = [timer for timer in profile.timers if timer.kind == "campaign" and timer.rule == campaign.id]
-        if any(timer.set_at > event.at for timer in waiting):
-            continue  # late: the wait has begun anew since
-        profile.timers = [timer for timer in profile.timers if timer not in waiting]
-        profile.timers.append(Timer(due, "campaign", campaign.id, event.at, event.message_id))
+        kept = []
+        for timer in profile.timers:
+            if timer.kind != "campaign" or timer.rule != campaign.id:
+                kept.append(timer)
+            elif timer.set_at > event.at:
+                break  # late: the wait has begun anew since
+        else:
+            kept.append(Timer(due, "campaign", campaign.id, event.at, event.message_id))
+            profile.timers = kept
 
 
 def _answered(profile: Profile, campaign: Campaign, event: Input) -> bool:
@@ -260,7 +265,9 @@ def _data(turn: Turn, profile: Profile, campaign: Campaign, extra: dict[str, Any
 
 
 def _sentence(campaign: Campaign, cause: Cause) -> str:
-    moment = datetime.fromtimestamp(cause.at / 1000, UTC).strftime("%-d %b %Y, %H:%M UTC")
+    at = datetime.fromtimestamp(cause.at // 1000, UTC)
+    # Not strftime: it takes five times as long, and names months as the process's locale does.
+    moment = f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at.hour:02}:{at.minute:02} UTC"
     if cause.kind == "alert":
         return f"{campaign.description or campaign.id}: churn alert on {moment}"
     if cause.event == "quiet hours over":

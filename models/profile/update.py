@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from models.events import MAX_AMOUNT
@@ -31,6 +32,7 @@ _FEEDBACK_FLAGS = {
 _CHANNEL_SLOT = {1: 0, 2: 1, 4: 2}
 
 
+ID_LENGTH = 64
 LIMIT_MINOR = round(MAX_AMOUNT * 100)
 INTEGERS = range(-(2**63), 2**63)
 
@@ -49,7 +51,9 @@ def to_minor(amount: float) -> int:
 def item_id(product: Product | Properties) -> str | None:
     """Id of a product: product_id, else sku."""
     found = product.product_id if product.product_id is not None else product.sku
-    return None if found is None or found == "" else str(found)[:64]
+    if type(found) is str and 0 < len(found) <= ID_LENGTH:  # nearly every one
+        return found
+    return None if found is None or found == "" else str(found)[:ID_LENGTH]
 
 
 def order_value_minor(properties: Properties) -> int:
@@ -65,17 +69,21 @@ def order_value_minor(properties: Properties) -> int:
 
 def touch(profile: Profile, at_ms: int, session_gap_ms: int) -> None:
     """Count the event and keep the session. A late event is counted and moves nothing."""
-    at = at_ms // 1000
     profile.events += 1
-    if profile.first_seen == 0 or at < profile.first_seen:
-        profile.first_seen = at
-    if at_ms >= profile.last_seen_ms:
-        if at_ms - profile.last_seen_ms > session_gap_ms:
-            profile.sessions += 1
-            profile.session_start = at
-            profile.session_events = 0
+    last = profile.last_seen_ms
+    if at_ms < last:
+        if profile.first_seen == 0 or at_ms // 1000 < profile.first_seen:
+            profile.first_seen = at_ms // 1000
+        return
+    if profile.first_seen == 0:
+        profile.first_seen = at_ms // 1000
+    if at_ms - last > session_gap_ms:
+        profile.sessions += 1
+        profile.session_start = at_ms // 1000
+        profile.session_events = 1
+    else:
         profile.session_events += 1
-        profile.last_seen_ms = at_ms
+    profile.last_seen_ms = at_ms
 
 
 def _remember_item(profile: Profile, item: str) -> None:
@@ -99,7 +107,16 @@ def _like_category(profile: Profile, category: str, amount: float, at: int) -> N
         profile.categories_at = at
     categories[category] = categories.get(category, 0.0) + amount
     if len(categories) > CATEGORIES:
-        del categories[min(zip(categories.values(), categories, strict=True))[1]]  # the least; of equals by name
+        del categories[_least_liked(categories)]
+
+
+def _least_liked(categories: dict[str, float]) -> str:
+    """The category liked least; of equals the first by name. A loop: a third of the time of `min` over pairs."""
+    found, least = "", inf
+    for name, liking in categories.items():
+        if liking < least or (liking == least and name < found):
+            found, least = name, liking
+    return found
 
 
 def viewed(profile: Profile, event: Input) -> None:
@@ -122,7 +139,7 @@ def added(profile: Profile, event: Input) -> None:
     item = item_id(properties)
     if item is not None:
         _remember_item(profile, item)
-        if event.at > profile.last_order_ms and all(line[0] != item for line in profile.cart):
+        if event.at > profile.last_order_ms and item not in [line[0] for line in profile.cart]:
             profile.cart.append((item, (properties.name or item)[:80], to_minor(properties.price or 0.0)))
             if len(profile.cart) > CART_ITEMS:
                 del profile.cart[0]

@@ -90,7 +90,7 @@ ENVELOPES = st.builds(
 
 
 def hot(value: bytes) -> Input:
-    found = decode(Record(0, BROKER, b"k", value), "clickstream-0-0")
+    found = decode(Record(0, BROKER, b"k", value), "clickstream", 0)
     assert isinstance(found, Input)
     return found
 
@@ -156,7 +156,7 @@ def test_one_of_both_or_a_reason(document: dict[str, Any], damage: dict[str, Any
 
 def refusal(value: bytes) -> str | None:
     try:
-        decode(Record(0, BROKER, b"k", value), "clickstream-0-0")
+        decode(Record(0, BROKER, b"k", value), "clickstream", 0)
     except InvalidEventError as refused:
         return refused.reason
     return None

@@ -78,7 +78,7 @@ def order(user: str, at: int, revenue: float = 20.0, mid: str | None = None, **p
 
 def event_of(value: bytes, broker_ms: int = BROKER_MS) -> Input:
     """Decoded event, as handlers get it."""
-    found = decode(Record(0, broker_ms, b"u", value), "clickstream-0-0")
+    found = decode(Record(0, broker_ms, b"u", value), "clickstream", 0)
     assert isinstance(found, Input)
     return found
 

@@ -32,7 +32,7 @@ def test_doctests(module: ModuleType) -> None:
 
 def test_the_shop_has_the_mix_that_the_table_states() -> None:
     records = list(shop_events(20_000, END_MS, span_ms=DAY_SPAN_MS))
-    inputs = [decode(Record(i, END_MS, None, one.value), "x") for i, one in enumerate(records)]
+    inputs = [decode(Record(i, END_MS, None, one.value), "x", 0) for i, one in enumerate(records)]
     events = [one for one in inputs if isinstance(one, Input)]
     assert len(events) == len(records)
     shares = {name: count / len(events) for name, count in Counter(one.name for one in events).items()}

@@ -25,14 +25,14 @@ def record(value: object, headers: Headers = (), key: bytes | None = b"k1", offs
 
 
 def read(value: object, headers: Headers = (), key: bytes | None = b"k1") -> Input:
-    found = decode(record(value, headers, key), "clickstream-3-7")
+    found = decode(record(value, headers, key), "clickstream", 3)
     assert isinstance(found, Input)
     return found
 
 
 def reason(value: object, headers: Headers = ()) -> str:
     with pytest.raises(InvalidEventError) as refused:
-        decode(record(value, headers), "clickstream-3-7")
+        decode(record(value, headers), "clickstream", 3)
     assert refused.value.reason in REASONS
     return refused.value.reason
 
@@ -121,12 +121,12 @@ def test_a_wrong_timestamp_does_not_hide_a_wrong_type() -> None:
 def test_times(given_time: object, expected: str) -> None:
     at = int(datetime.fromisoformat(expected).replace(tzinfo=UTC).timestamp() * 1000)
     assert read(TRACK | {"timestamp": given_time}).at == at
-    assert decode(record({"type": "tick", "timestamp": given_time}), "p") == at
+    assert decode(record({"type": "tick", "timestamp": given_time}), "p", 0) == at
 
 
 def test_without_a_time_it_is_the_broker_s() -> None:
     assert read({key: value for key, value in TRACK.items() if key != "timestamp"}).at == BROKER
-    assert decode(record({"type": "tick"}), "p") == BROKER
+    assert decode(record({"type": "tick"}), "p", 0) == BROKER
 
 
 @given(st.integers(min_value=0, max_value=(1 << 43) - 1))

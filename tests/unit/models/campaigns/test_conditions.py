@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.campaigns.conditions import USER_FIELDS, compile_condition, condition_fault
+from models.campaigns.conditions import USER_FIELDS, Conditions, compile_condition, condition_fault
 from models.campaigns.view import user_view
 from models.errors import ConfigurationError
 from models.profile.state import Profile
@@ -122,3 +122,35 @@ def test_faults_are_placed_and_remedied(text: str, line: int, message: str, reme
 
 def test_the_view_of_a_profile_has_exactly_the_documented_fields() -> None:
     assert tuple(user_view(Profile(), 0)) == USER_FIELDS
+
+
+TOGETHER = [
+    "user.orders == 1",
+    "user.churn_score < 0.5 && user.money_minor > 2550",
+    "event == 'Order Completed'",
+    "properties.nothing == 1",
+    "user.consent.push",
+    "user.categories.exists(c, c == 'Lighting')",
+    "user.orders / 0 == 1",
+    "true",
+]
+
+
+@pytest.mark.parametrize("more", ["true", "size(user) > 2"])
+def test_conditions_answer_together_as_they_do_alone(more: str) -> None:
+    conditions = [compile_condition(text) for text in [*TOGETHER, more]]
+    shared = Conditions(conditions).about(CONTEXT)
+    assert shared is not CONTEXT
+    answers = [condition.evaluate(CONTEXT) for condition in conditions]
+    assert [condition.evaluate(shared) for condition in conditions] == answers
+    assert {holds for holds, _ in answers} == {True, False}
+
+
+def test_what_cannot_be_converted_concerns_only_the_conditions_that_look_at_it() -> None:
+    conditions = [compile_condition(text) for text in ("user.orders == 1", "user.country == 'Malta'")]
+    context = CONTEXT | {"user": CONTEXT["user"] | {"country": "\ud800"}}
+    shared = Conditions(conditions).about(context)
+    assert conditions[0].evaluate(shared) == (True, "")
+    holds, told = conditions[1].evaluate(shared)
+    assert not holds
+    assert "convert" in told.lower()

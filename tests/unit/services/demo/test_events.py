@@ -90,7 +90,7 @@ def test_every_event_keeps_the_contract_and_says_what_it_is(year: tuple[ShopEven
             continue
         document = json.loads(event.value)
         Envelope.model_validate(document)
-        decoded = decode(Record(0, 0, event.user.encode(), event.value), "x")
+        decoded = decode(Record(0, 0, event.user.encode(), event.value), "x", 0)
         assert isinstance(decoded, Input)
         assert (decoded.at, decoded.user) == (event.at_ms, event.user)
         assert topic_for(document) == event.topic
