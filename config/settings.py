@@ -115,8 +115,16 @@ class Settings(BaseSettings):
     watchdog_s: float = Field(
         default=60.0, gt=0, description="a worker without progress while it lags ends after this long"
     )
+    dead_letter_share: float = Field(
+        default=0.01,
+        gt=0,
+        le=1,
+        description="a worker stops when the core fails on more than this share of the records",
+    )
+    dead_letter_window: int = Field(default=10_000, ge=100, description="that share is counted over the last so many")
+    dead_letter_users: int = Field(default=20, ge=1, description="and only when so many users are hit")
     dead_letter_limit: int = Field(
-        default=1_000, ge=1, description="a worker stops after this many refused records in a row"
+        default=1_000, ge=1, description="a worker stops after so many refused records of many users in a row"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING or ERROR"

@@ -44,6 +44,7 @@ class Batch:
     received : records in it.
     times : event time of each record in log order, 0 for a refused one (of a batch that was read, not merged).
     failed : the core could not apply it (see :func:`fail`).
+    parked : users whose due timers the core could not fire; they are put aside instead. fault : what it raised.
     """
 
     lane: int
@@ -56,6 +57,8 @@ class Batch:
     received: int = 0
     times: list[int] = field(default_factory=list)
     failed: bool = False
+    parked: tuple[str, ...] = ()
+    fault: str = ""
 
     @property
     def first_ms(self) -> int:

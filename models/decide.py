@@ -22,7 +22,7 @@ from models.decisions import BasketExample, Cause, OfferDecision, effect_id
 from models.experiments.count import convert, expose
 from models.lane import LaneState
 from models.offers.rank import rank_offers
-from models.outcome import Outcome, ScoreRow, cause_of
+from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
 from models.profile import dedupe, update
 from models.profile.state import Profile, Timer
 from models.wire import Input, lane_of
@@ -93,7 +93,10 @@ def decide(
             out.due[user] = 0
             continue
         out.profiles[user] = profile
-        _fire(turn, user, profile, lane.watermark)
+        if user in batch.parked:
+            _park(turn, user, profile, lane.watermark)
+        else:
+            _fire(turn, user, profile, lane.watermark)
     for alert in churn.score(out, turn.rows, brain.churn, brain.definitions.churn):
         cause = Cause("alert", alert.id, "Churn Alert", alert.at)
         campaigns.on_alert(turn, alert.user, out.profiles[alert.user], alert, cause)
@@ -264,6 +267,16 @@ def _fire(turn: Turn, user: str, profile: Profile, watermark: int) -> None:
             campaigns.on_timer(turn, user, profile, timer)
     while profile.tick_due and profile.tick_due * 1000 <= watermark:
         _tick(turn, user, profile)
+
+
+def _park(turn: Turn, user: str, profile: Profile, watermark: int) -> None:
+    """Take out what is due and cannot be fired: told to `dead-letters`, or it would end the worker again and again."""
+    due = [timer for timer in profile.timers if timer.due <= watermark]
+    tick = profile.tick_due if profile.tick_due * 1000 <= watermark else 0
+    profile.timers = [timer for timer in profile.timers if timer.due > watermark]
+    if tick:
+        profile.tick_due = 0  # the user's next event begins a new silence
+    turn.out.dead.append(timer_letter(turn.batch, user, due, tick))
 
 
 def _tick(turn: Turn, user: str, profile: Profile) -> None:

@@ -163,8 +163,15 @@ class BasketExample(msgspec.Struct, frozen=True):
 Effect = ChurnAlert | OfferDecision | MessageCommand | Exposure | ChurnExample | BasketExample
 
 
+TIMERS = "timers"
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A refused record: where it lies, why, and what it was (`value` in base64; cut when too large to carry)."""
+    """A refused record: where it lies, why, and what it was (`value` in base64; cut when too large to carry).
+
+    Timers that were put aside: `topic` is "timers", `partition` the lane, `offset` when the first was due (ms), `key`
+    the user, `value` the timers as JSON.
+    """
 
     topic: str
     partition: int
@@ -179,8 +186,9 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """``topic-partition-offset`` of the record."""
-        return f"{self.topic}-{self.partition}-{self.offset}"
+        """``topic-partition-offset`` of the record; of timers also the user."""
+        place = f"{self.topic}-{self.partition}-{self.offset}"
+        return f"{place}-{self.key}" if self.topic == TIMERS else place
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
@@ -193,6 +201,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
     watermark : the lane's watermark after the batch, ms. broker_ms : newest broker time seen in it.
     fired : users whose timers were looked at, in order. versions : snapshot name -> version; policy : definitions.
     failed : the core could not apply the records of the batch; they lie in dead-letters.
+    parked : users of `fired` whose timers the core could not fire; they were taken out and lie in dead-letters.
     """
 
     lane: int
@@ -206,3 +215,4 @@ class JournalEntry(msgspec.Struct, frozen=True):
     versions: dict[str, int]
     policy: str
     failed: bool = False
+    parked: list[str] = []

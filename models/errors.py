@@ -30,6 +30,10 @@ class PermanentError(KairosError):
     """It will not work when tried again."""
 
 
+class DeadLetterLimitError(PermanentError):
+    """The core fails on too many records: a bad deploy. The worker ends before it drains its topics."""
+
+
 class FenceError(TransientError):
     """The lane's position in Redis is not where this worker believed it to be: reload and go on from there."""
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat,
 
 Reason = Literal[
     "failed",
+    "timer_failed",
     "unreadable",
     "wrong_type",
     "unknown_type",
@@ -29,6 +30,7 @@ Reason = Literal[
 ]
 REASONS: dict[Reason, str] = {
     "failed": "the decision core raised an error on it",
+    "timer_failed": "the decision core raised an error when a user's timers fell due; they were taken out",
     "unreadable": "the value is not a JSON object in UTF-8",
     "wrong_type": "a known field cannot be used (a price that is no number, a track call without an event name, ...)",
     "unknown_type": "`type` is none of track, page, screen, identify, group, alias, tick",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from models.chunk import Batch, dead_letter
-from models.decisions import Cause, DeadLetter, Effect, OfferDecision
-from models.profile.state import Profile
+from models.decisions import TIMERS, Cause, DeadLetter, Effect, OfferDecision
+from models.profile.state import Profile, Timer
 from models.wire import Input
 
 
@@ -55,9 +55,31 @@ class ScoreRow(msgspec.Struct, gc=False):
     alert: bool
 
 
+def timer_letter(batch: Batch, user: str, due: list[Timer], tick_s: int) -> DeadLetter:
+    """Timers of a user that were put aside, as they are told to `dead-letters`."""
+    first = min([timer.due for timer in due] + ([tick_s * 1000] if tick_s else []), default=0)
+    held = {
+        "user": user,
+        "timers": [{name: getattr(timer, name) for name in Timer.__struct_fields__} for timer in due],
+        "tick_due_ms": tick_s * 1000,
+    }
+    return DeadLetter(
+        topic=TIMERS,
+        partition=batch.lane,
+        offset=first,
+        reason="timer_failed",
+        detail=batch.fault[:500],
+        broker_ms=batch.broker_ms,
+        key=user,
+        value=msgspec.json.encode(held),
+        truncated=False,
+        headers=[],
+    )
+
+
 def cause_of(event: Input) -> Cause:
     """Cause of what an event brought about."""
     return Cause("event", event.message_id, event.name, event.at)
 
 
-__all__ = ["Batch", "Outcome", "ScoreRow", "cause_of"]
+__all__ = ["Batch", "Outcome", "ScoreRow", "cause_of", "timer_letter"]

@@ -20,7 +20,7 @@ from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
 from models.campaigns.conditions import condition_fault
-from models.errors import KairosError, TransientError
+from models.errors import DeadLetterLimitError, KairosError, TransientError
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from services.state.lanes import read_fences
@@ -30,6 +30,7 @@ from services.state.policies import keep_policy
 from services.state.redis_lane import RedisLaneStore, connect, run_id, translated
 from services.state.snapshots import SnapshotReader
 from streams.app import build_app
+from streams.guard import DeadLetterGuard, DeadLetterPolicy
 from streams.lane import Lane, LaneContext
 from streams.metrics import DecideMeter
 from streams.outbox import KafkaOutlet, LaneOutbox
@@ -47,7 +48,7 @@ class DecideRole:
         self.settings = settings
         self.app = build_app("decide", settings)
         self.worker = f"{socket.gethostname()}-{os.getpid()}"
-        self.meter = DecideMeter()
+        self.meter = DecideMeter(DeadLetterGuard(_dead_letter_policy(settings)))
         self.lanes: dict[int, Lane] = {}
         self._started = False
         self._crashing: asyncio.Future[None] | None = None
@@ -233,15 +234,23 @@ class DecideRole:
                 await app.crash(
                     RuntimeError(f"no progress for {silent_s:.0f} s while {sum(lag.values())} records wait")
                 )
-            if self.meter.dead_in_a_row > self.settings.dead_letter_limit:
-                await app.crash(
-                    RuntimeError(f"{self.meter.dead_in_a_row} records refused in a row: see `kairos dead-letters`")
-                )
+            refuses = self.meter.guard.refuses_everything()
+            if refuses:
+                await app.crash(DeadLetterLimitError(refuses))
 
     def _tell(self, payload: dict[str, Any]) -> None:
         publish_worker(self._redis, "decide", self.worker, payload)
         for kind, items in self.meter.take_tails().items():
             push_tail(self._redis, kind, items)
+
+
+def _dead_letter_policy(settings: Settings) -> DeadLetterPolicy:
+    return DeadLetterPolicy(
+        share=settings.dead_letter_share,
+        window=settings.dead_letter_window,
+        users=settings.dead_letter_users,
+        in_a_row=settings.dead_letter_limit,
+    )
 
 
 def _tame_collector() -> None:

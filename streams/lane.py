@@ -19,11 +19,13 @@ import structlog
 from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
-from models.chunk import Batch, fail, merge, read_chunk
+from models.chunk import Batch, merge, read_chunk
 from models.errors import FenceError, KairosError, TransientError
 from models.wire import Record
+from services.state.mend import mend
 from services.state.redis_lane import RedisLaneStore
-from services.state.step import NOTHING, Position, ask, opening, position_of, work
+from services.state.step import NOTHING, Done, Position, ask, opening, position_of, work
+from services.state.store import Loaded
 from streams.metrics import DecideMeter
 from streams.outbox import LaneOutbox
 from streams.transport import Chunk
@@ -248,18 +250,10 @@ class Lane:
         )
 
     async def _one_by_one(self, waiting: Waiting, count: int) -> None:
-        """Find the record that the core cannot apply: it alone goes to dead-letters."""
+        """Find the record that the core cannot apply: it alone goes to dead-letters (see :meth:`_work`)."""
         chunk = waiting.chunk
         for record in waiting.records[:count]:
-            batch = self._decode([record], chunk)
-            try:
-                await self._commit(batch, [chunk])
-            except KairosError:
-                raise
-            except Exception as fault:
-                log.exception("record_failed", lane=self.number, topic=chunk.topic, offset=record.offset)
-                fail(batch, repr(fault))
-                await self._commit(batch, [chunk])
+            await self._commit(self._decode([record], chunk), [chunk])
 
     async def _commit(self, batch: Batch, chunks: Sequence[Chunk]) -> None:
         """One transaction: read, the pure core, write if the fence has not moved."""
@@ -268,7 +262,7 @@ class Lane:
         published = self._outbox.published()
         question, users = ask(position, batch)
         loaded = await self._store.load(*question)
-        done = work(loaded, users, batch, self._context.brain(), published)
+        done = self._work(loaded, users, batch, published)
         if done.fence.seq != position.fence.seq + 1 or done.state.epoch != position.state.epoch:
             raise FenceError("the fence is not where this worker left it")
         next_due = await self._store.commit(done.change)
@@ -277,6 +271,23 @@ class Lane:
         self._outbox.add(done.change.outbox)
         self.position = Position(done.fence, done.state, next_due, max(position.broker_ms, batch.broker_ms))
         self._context.meter.committed(self.number, batch, done, chunks)
+
+    def _work(self, loaded: Loaded, users: Sequence[str], batch: Batch, published: Sequence[int]) -> Done:
+        """The pure core; what it fails on is left out, unless that has to be found among several records."""
+        brain = self._context.brain()
+        try:
+            return work(loaded, users, batch, brain, published)
+        except KairosError:
+            raise
+        except Exception as fault:
+            if len(batch.inputs) > 1:
+                raise
+            at = [(event.source, event.record.offset) for event in batch.inputs]
+            hit = [event.user for event in batch.inputs]
+            log.exception("core_failed", lane=self.number, record=at, timers=len(loaded.due))
+            done = mend(work, loaded, users, batch, brain, published, fault)
+            self._context.meter.guard.failed([*(hit if batch.failed else ()), *batch.parked])
+            return done
 
 
 def _first_ms(waiting: Waiting) -> tuple[int, str]:

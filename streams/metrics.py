@@ -13,6 +13,7 @@ from models.outcome import Outcome
 from models.wire import Input
 from services.state.live import TailKind
 from services.state.step import Done
+from streams.guard import DeadLetterGuard
 from streams.transport import Chunk
 
 WINDOW_S = 10.0
@@ -50,12 +51,12 @@ class Latencies:
 class DecideMeter:
     """Counts what the lanes of this worker committed."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: DeadLetterGuard | None = None) -> None:
+        self.guard = guard or DeadLetterGuard()
         self.events = self.batches = self.alerts = self.offers = self.messages = self.dead = 0
         self.latency, self.log_latency = Latencies(), Latencies()
         self.watermarks: dict[str, int] = {}
         self.progress_at = time.monotonic()
-        self.dead_in_a_row = 0
         self._last = (0, time.monotonic())
         self._tails: dict[TailKind, deque[dict[str, Any]]] = {
             kind: deque(maxlen=TAIL_EACH) for kind in ("events", "alerts", "offers", "messages")
@@ -68,10 +69,7 @@ class DecideMeter:
         self.batches += 1
         self.events += len(batch.inputs)
         self.dead += len(done.outcome.dead)
-        if batch.inputs:
-            self.dead_in_a_row = len(done.outcome.dead) if done.outcome.dead else 0
-        else:
-            self.dead_in_a_row += len(done.outcome.dead)
+        self.guard.committed(len(batch.inputs), (letter.key or "" for letter in done.outcome.dead))
         self.watermarks[str(lane)] = done.state.watermark
         wall_ms = time.time() * 1000
         for chunk in chunks if batch.inputs else ():

@@ -138,6 +138,7 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
         versions=brain.versions,
         policy=brain.policy_version,
         failed=batch.failed,
+        parked=list(batch.parked),
     )
     change = Change(
         fence=encode(after),

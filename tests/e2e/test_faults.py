@@ -26,7 +26,7 @@ from services.state.keys import profile as profile_key
 from services.state.ledger_index import ledger_states
 from support import recount
 from support.chaos import FAULTY, LANES, SESSION_TIMEOUT_MS, Chaos
-from support.faulty_decide import MARKED
+from support.faulty_decide import MARKED, UNLUCKY
 from support.kafka import KafkaServer
 from support.redis import RedisServer, redis_binary
 
@@ -227,6 +227,9 @@ def test_the_core_breaks_on_one_record(kairos: Chaos, settings: Settings) -> Non
     letters = recount.refused(kairos.bootstrap) - before
     assert Counter(letter[3] for letter in letters) == {"failed": 3}
     assert {letter[0] for letter in letters} == {"purchases"}
+    unlucky = recount.unlucky(kairos.bootstrap)
+    assert unlucky, "no timer fell due: the test tested nothing"
+    assert unlucky <= UNLUCKY
     count_again(kairos, report)  # all that happened so far
 
 

@@ -1,7 +1,10 @@
 """Refused records on real servers: browsed, shown, mended, sent again, and counted once however often they are sent."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,11 +22,12 @@ from models.wire import lane_of
 from services.bus import create_topics, end_offsets
 from services.bus.reader import read_topic
 from services.cli.main import app
-from services.embedded.stack import EmbeddedStack
+from services.embedded.stack import ROOT, EmbeddedStack
 from services.jobs.audit import run_audit
 from services.state import keys
 from services.state.lanes import read_lanes
 from services.state.redis_lane import connect
+from support.faulty_decide import MARKED
 from support.kafka import KafkaServer
 from support.lane import order, track
 from support.ports import wait_until
@@ -172,3 +176,36 @@ def test_a_refused_record_is_mended_and_counts_once(shop: Shop) -> None:
 
     report = run_audit(Settings())
     assert report.ok, report.sentences()
+
+
+def test_a_bad_deploy_stops_instead_of_draining_its_topics(shop: Shop, tmp_path: Path) -> None:
+    """Its records stay where they are; the deploy before it goes on with them."""
+    shop.stack.supervisor.stop()
+    home = [user for user in (f"u{number}" for number in range(200)) if lane_of(user, LANES) == 0]
+    for user in home:
+        shop.write("purchases", order(user, MARCH, 5.0, order_id=MARKED), 0)
+    bad = subprocess.run(
+        [sys.executable, "-m", "support.faulty_decide"],
+        cwd=ROOT,
+        env={**os.environ, "KAIROS_DEAD_LETTER_USERS": "5", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert bad.returncode not in {0, 2}
+    assert "this looks like a bad deploy" in bad.stderr
+    assert "redrive --reason failed" in bad.stderr
+    assert shop.count("rejected") == 4
+    assert shop.count("applied") == 0
+
+    good = subprocess.Popen([sys.executable, "-m", "streams", "decide"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        shop.settle()
+        assert (shop.count("rejected"), shop.count("applied")) == (4, len(home) - 4)
+        assert kairos("dead-letters", "redrive", "--reason", "failed", "--yes").exit_code == 0
+        shop.settle()
+        assert {shop.profile(user).orders for user in home} == {1}
+    finally:
+        good.terminate()
+        good.wait(30)

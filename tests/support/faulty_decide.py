@@ -1,4 +1,4 @@
-"""`python -m support.faulty_decide`: the role decide, whose core breaks in the middle of one marked event."""
+"""`python -m support.faulty_decide`: the role decide, whose core breaks on a marked event and on some users' timers."""
 
 import sys
 from typing import Any
@@ -7,7 +7,8 @@ from models import decide
 from streams.__main__ import main
 
 MARKED = "the-core-breaks-here"
-_apply = decide._apply
+UNLUCKY = frozenset(("u5", "u6", "u7", "u8", "u9"))
+_apply, _fire = decide._apply, decide._fire
 
 
 def _break_if_marked(turn: Any, profile: Any, event: Any) -> None:
@@ -16,7 +17,14 @@ def _break_if_marked(turn: Any, profile: Any, event: Any) -> None:
         raise ZeroDivisionError(MARKED)
 
 
+def _break_if_unlucky(turn: Any, user: str, profile: Any, watermark: int) -> None:
+    _fire(turn, user, profile, watermark)
+    if user in UNLUCKY:
+        raise ZeroDivisionError(user)
+
+
 if __name__ == "__main__":
+    decide._fire = _break_if_unlucky
     decide._apply = _break_if_marked
     sys.argv = [sys.argv[0], "decide"]
     main()

@@ -41,8 +41,15 @@ def events(bootstrap: str, refused: Collection[tuple[str, int, int]] = ()) -> li
 
 def refused(bootstrap: str) -> Counter[tuple[str, int, int, str]]:
     """Topic, partition, offset and reason of each dead letter."""
-    letters = (json.loads(record.value or b"{}") for record in read_topic(bootstrap, "dead-letters"))
+    letters = [json.loads(record.value or b"{}") for record in read_topic(bootstrap, "dead-letters")]
+    letters = [letter for letter in letters if letter["topic"] != "timers"]  # no record of the log
     return Counter((one["topic"], one["partition"], one["offset"], one["reason"]) for one in letters)
+
+
+def unlucky(bootstrap: str) -> set[str]:
+    """Users whose timers were put aside."""
+    letters = (json.loads(record.value or b"{}") for record in read_topic(bootstrap, "dead-letters"))
+    return {letter["key"] for letter in letters if letter["topic"] == "timers"}
 
 
 def surviving(bootstrap: str, until: Mapping[int, int]) -> Callable[[Record], bool]:

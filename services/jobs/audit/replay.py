@@ -143,6 +143,7 @@ def replay_lane(
             batch = _batch(entry, inputs, settings)
             if entry.failed:
                 fail(batch, "")
+            batch.parked = tuple(entry.parked)
             position.next_due = 0  # always look at the timers: the index says which are due
             loaded, users = begin(store, position, batch)
             if loaded.due != entry.fired:

@@ -15,7 +15,7 @@ import msgspec
 from config.settings import Settings
 from config.topics import INPUT_NAMES, MESSAGES
 from models.chunk import read_chunk
-from models.decisions import MessageCommand
+from models.decisions import TIMERS, MessageCommand
 from models.wire import Record, header, lane_of
 from services.bus.publisher import DeliveryError, Publisher
 from services.bus.reader import read_topic
@@ -124,6 +124,8 @@ def _plan_one(
     if found.redrive is not None and not again:
         return Refused(found, _sent_before(found.redrive))
     letter = found.letter
+    if letter.topic == TIMERS:
+        return Refused(found, "a timer cannot be sent: its moment is over. Publish the event that should follow")
     if letter.topic not in {*INPUT_NAMES, MESSAGES.name}:
         return Refused(found, f"it is no record of an input: nothing reads {letter.topic}")
     record = _original(settings, found)

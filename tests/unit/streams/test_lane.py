@@ -20,6 +20,7 @@ from services.state import step
 from services.state.step import OutboxEntry
 from services.state.store import Change, MemoryLaneStore
 from streams import lane as lane_module
+from streams.guard import DeadLetterGuard, DeadLetterPolicy
 from streams.lane import Lane, LaneContext
 from streams.metrics import DecideMeter
 from streams.outbox import LaneOutbox
@@ -314,6 +315,17 @@ async def test_a_record_on_which_the_core_fails_goes_alone(monkeypatch: pytest.M
         failed = [entry["sources"] for entry in rig.on("journal") if entry["failed"]]
         assert sorted(failed) == [[["clickstream", 3, 4]], [["purchases", 1, 2]]]
         assert rig.crashes == []
+
+
+async def test_a_core_that_fails_on_many_users_stops_before_it_drains(monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch)
+    rig = Rig()
+    rig.meter.guard = DeadLetterGuard(DeadLetterPolicy(users=5))
+    rig.feed("clickstream", *views(3), *(track("Poison", f"u{number}", NOON + 10) for number in range(50)))
+    async with running(rig):
+        await until(lambda: bool(rig.crashes))
+    assert "bad deploy" in str(rig.crashes[0])
+    assert rig.fence[0] == 3 + 4  # the fifth stays where it is
 
 
 async def test_what_cannot_be_mended_by_trying_again_ends_the_worker() -> None:
