@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -167,8 +168,9 @@ class Lane:
             await self._commit(merge([batch for _, batch in taken]), [waiting.chunk for waiting, _ in taken])
         except KairosError:
             raise
-        except Exception:
-            log.exception("batch_failed", lane=self.number, sources=[batch.parts for _, batch in taken])
+        except Exception:  # noqa: BLE001 - told with its traceback when it is met again
+            sources = [(part.source, part.start, part.end) for _, batch in taken for part in batch.parts]
+            log.warning("batch_failed", lane=self.number, sources=sources, next="record by record")
             for waiting, batch in taken:
                 await self._one_by_one(waiting, batch.received)
         for waiting, batch in taken:
@@ -284,7 +286,11 @@ class Lane:
                 raise
             at = [(event.source, event.record.offset) for event in batch.inputs]
             hit = [event.user for event in batch.inputs]
-            log.exception("core_failed", lane=self.number, record=at, timers=len(loaded.due))
+            # As text: the console's own rendering shows all local variables, that is to say other people's events.
+            said = traceback.format_exc()
+            log.error(  # noqa: TRY400
+                "core_failed", lane=self.number, record=at, timers=len(loaded.due), exception=said
+            )
             done = mend(work, loaded, users, batch, brain, published, fault)
             self._context.meter.guard.failed([*(hit if batch.failed else ()), *batch.parked])
             return done

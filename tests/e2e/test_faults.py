@@ -99,7 +99,7 @@ def count_again(kairos: Chaos, report: AuditReport) -> None:
     definitions = load_definitions(PACKAGE_CONFIG_DIR)
     counters = read_counters(kairos.redis, LANES)
     exposed = recount.exposures(kairos.bootstrap, counts)
-    assert exposed["aa-check"].keys() == {one["user"] for one in log if one.get("event") == "Product Viewed"}
+    assert exposed["aa-check"].keys() == {one["user"] for one in log if one.get("event") == "Order Completed"}
     for experiment in definitions.experiments:
         for variant in experiment.variants:
             arm = [user for user, seen in exposed[experiment.id].items() if seen[0] == variant.id]
