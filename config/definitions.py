@@ -15,6 +15,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from config.codes import code16, code32
 from config.rules import (
     Cap,
     Churn,
@@ -214,6 +215,11 @@ class Variant(Definition):
     id: Slug = Field(description="its name for good", examples=["short-subject"])
     weight: float = Field(gt=0.0, le=1.0, description="its share of the users; all together 1", examples=["0.5"])
 
+    @cached_property
+    def code(self) -> int:
+        """What stands for the id in profiles."""
+        return code16(self.id)
+
 
 class Metric(Definition):
     """What is measured after a user was exposed."""
@@ -236,6 +242,11 @@ class Metric(Definition):
         description="only events about messages of this campaign count",
         examples=["abandoned-cart"],
     )
+
+    @cached_property
+    def code(self) -> int:
+        """What stands for the id in profiles."""
+        return code16(self.id)
 
 
 class ExposeOn(Definition):
@@ -312,14 +323,26 @@ class Experiment(Definition):
         if abs(total - 1.0) > 1e-9:
             raise mistake(f"the weights add up to {total:g}, not to 1", "weights such as 0.5 and 0.5")
         named = (("variant", [v.id for v in self.variants]), ("metric", [m.id for m in self.metrics]))
-        for what, ids in named:
-            twice = sorted({name for name in ids if ids.count(name) > 1})
+        for what, names in named:
+            twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise mistake(f"two {what}s have the id {twice[0]!r}", f"an id of its own for each {what}")
+            if len({code16(name) for name in names}) < len(names):
+                raise mistake(f"two ids of {what}s have the same short code (a rare accident)", "another id for one")
         unknown = sorted(set(self.planted) - {metric.id for metric in self.metrics})
         if unknown:
             raise mistake(f"planted names {unknown[0]!r}, which is no metric here", "the id of a metric")
         return self
+
+    @cached_property
+    def code(self) -> int:
+        """What stands for the id in profiles."""
+        return code32(self.id)
+
+    @cached_property
+    def variant_by_code(self) -> dict[int, str]:
+        """Ids of the variants by their codes."""
+        return {variant.code: variant.id for variant in self.variants}
 
     @property
     def control(self) -> Variant:
@@ -335,6 +358,13 @@ class Definitions(Definition):
     experiments: tuple[Experiment, ...] = ()
     churn: Churn = Churn()
     policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _experiments_can_be_told_apart(self) -> Self:
+        ids = {experiment.id for experiment in self.experiments}
+        if len({code32(name) for name in ids}) < len(ids):
+            raise mistake("two ids of experiments have the same code (a rare accident)", "another id for one")
+        return self
 
     @cached_property
     def campaign_by_id(self) -> dict[str, Campaign]:

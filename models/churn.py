@@ -10,7 +10,7 @@ from models.decisions import Cause, ChurnAlert, ChurnExample, Reason, effect_id
 from models.features.churn import as_matrix, raw_churn, reasons
 from models.learners.linear import LinearModel
 from models.outcome import Outcome, ScoreRow
-from models.profile.state import Profile, Sample
+from models.profile.state import MILLION, Profile, Sample
 from models.wire import Input
 
 DAY_S = 86_400
@@ -98,7 +98,7 @@ def score(out: Outcome, rows: list[ScoreRow], model: LinearModel, rules: Churn) 
     # Rounded: what is stored and compared later must not hang on the last bits of a matrix product.
     for row, p in zip(rows, model.score(as_matrix([row.x for row in rows])).round(6).tolist(), strict=True):
         profile = row.profile
-        profile.score = p
+        profile.score_e6 = round(p * MILLION)
         if p < rules.clear_below:
             profile.alerted = False
         elif p >= rules.alert_at and row.alert and not profile.alerted:

@@ -24,6 +24,7 @@ from models.lane import LaneState
 from models.offers.rank import rank_offers
 from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
 from models.profile import dedupe, update
+from models.profile.rest import rest
 from models.profile.state import Profile, Timer
 from models.wire import Input, lane_of
 
@@ -179,7 +180,7 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
 def _expose(turn: Turn, profile: Profile, event: Input, experiments: Iterable[Experiment]) -> None:
     """First exposures."""
     for experiment in experiments:
-        if experiment.id not in profile.exposures:
+        if experiment.code not in profile.exposures:
             variant = turn.brain.assign(experiment, event.user)
             if variant is not None:
                 expose(turn.out, profile, event.user, experiment, variant, event.at, cause_of(event))
@@ -291,15 +292,7 @@ def _tick(turn: Turn, user: str, profile: Profile) -> None:
             churn.take_sample(row)
     dedupe.rotate(profile, turn.batch.broker_ms)
     churn.schedule(profile, slot_of(user), at, rules)
-    _rest(profile, at, turn.brain.index.longest_window_ms + turn.brain.index.longest_expiry_ms)
-
-
-def _rest(profile: Profile, at: int, caps_ms: int) -> None:
-    """Drop what says nothing any more about a user who has been silent."""
-    if at - profile.last_seen_ms > 30 * 86_400_000:
-        profile.cart = []
-        keep = at - max(60 * 86_400_000, caps_ms)
-        profile.sends = [send for send in profile.sends if send.at >= keep]
+    rest(profile, at, turn.brain.index.longest_window_ms + turn.brain.index.longest_expiry_ms)
 
 
 def slot_of(user: str) -> int:

@@ -229,9 +229,9 @@ def _variant(turn: Turn, user: str, profile: Profile, campaign: Campaign, at: in
     experiment = turn.brain.definitions.experiment_by_id.get(campaign.experiment or "")
     if experiment is None or not experiment.enabled:
         return None
-    seen = profile.exposures.get(experiment.id)
+    seen = profile.exposures.get(experiment.code)
     if seen is not None:
-        return seen.variant
+        return experiment.variant_by_code.get(seen.variant)
     variant = turn.brain.assign(experiment, user)
     if variant is not None and experiment.expose_on.event is None:
         expose(turn.out, profile, user, experiment, variant, at, cause)

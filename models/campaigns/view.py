@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.profile import decay
-from models.profile.state import Profile
+from models.profile.state import E4, Profile
 
 DAY_MS = 86_400_000
 
@@ -26,5 +26,5 @@ def user_view(profile: Profile, at: int) -> dict[str, Any]:
         "country": str(profile.attributes.get("country", "")),
         "attributes": dict(profile.attributes),
         "consent": dict(profile.consent),
-        "categories": dict(profile.categories),
+        "categories": {name: weight / E4 for name, weight in profile.categories.items()},
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from config.codes import code16
 from config.definitions import Experiment, Metric
 from models import decisions
 from models.decisions import Cause, effect_id
@@ -44,9 +45,10 @@ def expose(
     out: Outcome, profile: Profile, user: str, experiment: Experiment, variant: str, at: int, cause: Cause
 ) -> None:
     """Count the user's first exposure; later ones change nothing (the first variant stays)."""
-    if experiment.id in profile.exposures:
+    exposures = profile.exposures
+    if experiment.code in exposures:
         return
-    profile.exposures[experiment.id] = Exposure(variant, at // 1000)
+    exposures[experiment.code] = Exposure(code16(variant), at // 1000)
     out.count(counter_key(experiment.id), f"{variant}:exposed")
     out.effects.append(
         decisions.Exposure(
@@ -63,12 +65,15 @@ def expose(
 def convert(out: Outcome, profile: Profile, event: Input, metrics: Iterable[tuple[Experiment, Metric]]) -> None:
     """Count `event` for the metrics that wait for it, for users exposed to the experiment and inside the window."""
     for experiment, metric in metrics:
-        exposure = profile.exposures.get(experiment.id)
+        exposure = profile.exposures.get(experiment.code)
         if exposure is None or not 0 <= event.at - exposure.at * 1000 <= metric.within_ms:
             continue
         if metric.campaign is not None and event.properties.campaign_id != metric.campaign:
             continue
-        old = exposure.values.get(metric.id, 0)
+        variant = experiment.variant_by_code.get(exposure.variant)
+        if variant is None:
+            continue  # it is not in the definitions any more
+        old = exposure.values.get(metric.code, 0)
         if metric.kind == "proportion":
             if old:
                 continue
@@ -77,8 +82,8 @@ def convert(out: Outcome, profile: Profile, event: Input, metrics: Iterable[tupl
             new = max(-VALUE_LIMIT, min(VALUE_LIMIT, old + _value_minor(event, metric.value)))
         if new == old:
             continue
-        exposure.values[metric.id] = new
-        key, prefix = counter_key(experiment.id), f"{exposure.variant}:{metric.id}:"
+        exposure.values[metric.code] = new
+        key, prefix = counter_key(experiment.id), f"{variant}:{metric.id}:"
         out.count(key, prefix + "users", (new != 0) - (old != 0))
         out.count(key, prefix + "sum", new - old)
         high, low = divmod(new * new - old * old, HALF)

@@ -100,6 +100,18 @@ def raw_churn(
     ]
 
 
+def grown(x: Sequence[int], days: int) -> list[int]:
+    """Raw vector of a user `days` later when nothing has happened since.
+
+    Examples
+    --------
+    >>> grown([10, 2, 1999, 40, 170], 14)
+    [24, 2, 1999, 54, 170]
+    """
+    recency, purchase_days, money, tenure, recent = x
+    return [recency + days, purchase_days, money, tenure + days, recent]
+
+
 def as_matrix(rows: Sequence[Sequence[int]]) -> FloatArray:
     """Raw vectors as a float matrix of shape (n, len(RAW_NAMES)), also for n = 0."""
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(RAW_NAMES))

@@ -42,6 +42,15 @@ def bump(profile: Profile, kind: int, amount: float, at: int) -> None:
     profile.decayed = _PACKED.pack(*values)
 
 
+def forget(profile: Profile, at: int) -> None:
+    """Drop the counters of which less than a thousandth is left at second `at`: ten half-lives without any event."""
+    if not profile.decayed:
+        return
+    kept = [at - profile.decayed_at < 10 * half_life for half_life in HALF_LIVES_S]
+    values = [value if kept[i % 3] else 0.0 for i, value in enumerate(_PACKED.unpack(profile.decayed))]
+    profile.decayed = _PACKED.pack(*values) if any(values) else b""
+
+
 def read(profile: Profile, kind: int, at: int) -> tuple[float, float, float]:
     """Counters of `kind` as of second `at`, one for each half-life.
 

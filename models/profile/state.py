@@ -1,7 +1,9 @@
-"""Packed state of one user.
+"""State of one user, in the form in which decide works with it.
 
-Lists instead of maps (``array_like``), seconds where milliseconds say nothing, nothing stored that can be derived: a
-typical profile at rest stays below 400 bytes in Redis.
+Lists instead of maps (``array_like``), seconds where milliseconds say nothing, whole numbers instead of fractions. What
+most events leave alone lies in sections that stay packed until somebody looks into them: reading and writing a profile
+costs a fraction of what it would cost with all of it unpacked. How a profile is stored is told in
+:mod:`models.profile.codec`.
 """
 
 from __future__ import annotations
@@ -10,9 +12,7 @@ from typing import Any
 
 import msgspec
 
-from models.errors import IncompatibleSnapshotError
-
-VERSION = 1
+VERSION = 2
 
 RECENT_ITEMS = 8
 BOUGHT_ITEMS = 12
@@ -21,6 +21,9 @@ CATEGORIES = 6
 SENDS = 12
 ATTRIBUTES = 24
 SEEN_IDS = 4096
+
+MILLION = 1_000_000
+E4 = 10_000
 
 
 class Timer(msgspec.Struct, array_like=True, gc=False):
@@ -48,11 +51,14 @@ class Send(msgspec.Struct, array_like=True, gc=False):
 
 
 class Exposure(msgspec.Struct, array_like=True, gc=False):
-    """First exposure to an experiment and the user's running value of each metric (minor units or 0/1)."""
+    """First exposure to an experiment and the user's running value of each metric (minor units or 0/1).
 
-    variant: str
+    Variant and metrics by their codes (:attr:`config.definitions.Variant.code`).
+    """
+
+    variant: int
     at: int
-    values: dict[str, int] = {}
+    values: dict[int, int] = {}
 
 
 class Sample(msgspec.Struct, array_like=True, gc=False):
@@ -63,50 +69,78 @@ class Sample(msgspec.Struct, array_like=True, gc=False):
     returned: bool = False
 
 
+class Goods(msgspec.Struct, array_like=True, gc=False):
+    """Section that orders touch, and ticks of silence. The order of `bought` (item -> times) is recency."""
+
+    bought: dict[str, int] = {}
+    samples: list[Sample] = []
+
+
+class Person(msgspec.Struct, array_like=True, gc=False):
+    """Section of what the user told us. `consent_at`: time of the newest consent known."""
+
+    attributes: dict[str, Any] = {}
+    consent: dict[str, bool] = {}
+    consent_at: int = 0
+
+
+class Contact(msgspec.Struct, array_like=True, gc=False):
+    """Section of what we told the user, and what came of it. Exposures by the experiment's code."""
+
+    sends: list[Send] = []
+    channels: dict[str, list[int]] = {}
+    exposures: dict[int, Exposure] = {}
+
+
+class Visit(msgspec.Struct, array_like=True, gc=False):
+    """Section of what may have to be reminded of: the cart, and the newest event of each name that answers a wait."""
+
+    cart: list[tuple[str, str, int]] = []
+    answers: dict[str, int] = {}
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_goods = msgspec.msgpack.Decoder(Goods).decode
+_person = msgspec.msgpack.Decoder(Person).decode
+_contact = msgspec.msgpack.Decoder(Contact).decode
+_visit = msgspec.msgpack.Decoder(Visit).decode
+_NO_GOODS, _NO_PERSON, _NO_CONTACT, _NO_VISIT = (_encode(one) for one in (Goods(), Person(), Contact(), Visit()))
+
+
 class Profile(msgspec.Struct, array_like=True, gc=False):
     """Everything Kairos knows about one user.
 
     Times: `_ms` milliseconds, otherwise seconds since 1970, 0 = never. Money: minor units of the shop's currency.
+    The sections at the end are packed (`bytes`, empty: nothing in it) or open; use the properties.
     """
 
     version: int = VERSION
     events: int = 0
     first_seen: int = 0
     last_seen_ms: int = 0
-    # recency, frequency, money
+    # recency, frequency, money; recent purchases in ten-thousandths
     orders: int = 0
     purchase_days: int = 0
     money_minor: int = 0
     refunds: int = 0
     first_order: int = 0
     last_order_ms: int = 0
-    recent_purchases: float = 0.0
+    recent_e4: int = 0
     # decayed counters: views, adds, orders, spend at half-lives of 1, 7 and 30 days, as of `decayed_at`
     decayed_at: int = 0
     decayed: bytes = b""
-    # session
+    # session; its start is 0 while the user rests
     sessions: int = 0
     session_start: int = 0
     session_events: int = 0
-    # affinity
+    # affinity; weights of categories in ten-thousandths
     categories_at: int = 0
-    categories: dict[str, float] = {}
+    categories: dict[str, int] = {}
     recent: list[str] = []
-    bought: dict[str, int] = {}
-    cart: list[tuple[str, str, int]] = []
-    # what the user told us
-    attributes: dict[str, Any] = {}
-    consent: dict[str, bool] = {}
-    # messages
-    channels: dict[str, list[int]] = {}
-    sends: list[Send] = []
-    # experiments
-    exposures: dict[str, Exposure] = {}
-    # churn
-    score: float = -1.0
+    # churn; score in millionths, below 0: none
+    score_e6: int = -1
     alerted: bool = False
     last_alert: int = 0
-    samples: list[Sample] = []
     # time
     tick_due: int = 0
     timers: list[Timer] = []
@@ -115,9 +149,117 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     seen: bytes = b""
     seen_before: bytes = b""
     seen_since: int = 0
-    # time of the newest consent known, and of the newest event of each name that answers a wait (but for orders)
-    consent_at: int = 0
-    answers: dict[str, int] = {}
+    # sections
+    goods: bytes | Goods = b""
+    person: bytes | Person = b""
+    contact: bytes | Contact = b""
+    visit: bytes | Visit = b""
+
+    def open_goods(self) -> Goods:
+        """Section of orders, unpacked."""
+        found = self.goods
+        if isinstance(found, bytes):
+            found = self.goods = _goods(found or _NO_GOODS)
+        return found
+
+    def open_person(self) -> Person:
+        """Section of the person, unpacked."""
+        found = self.person
+        if isinstance(found, bytes):
+            found = self.person = _person(found or _NO_PERSON)
+        return found
+
+    def open_contact(self) -> Contact:
+        """Section of messages and experiments, unpacked."""
+        found = self.contact
+        if isinstance(found, bytes):
+            found = self.contact = _contact(found or _NO_CONTACT)
+        return found
+
+    def open_visit(self) -> Visit:
+        """Section of cart and waits, unpacked."""
+        found = self.visit
+        if isinstance(found, bytes):
+            found = self.visit = _visit(found or _NO_VISIT)
+        return found
+
+    def close(self) -> None:
+        """Pack the sections that are open."""
+        if not isinstance(self.goods, bytes):
+            packed = _encode(self.goods)
+            self.goods = b"" if packed == _NO_GOODS else packed
+        if not isinstance(self.person, bytes):
+            packed = _encode(self.person)
+            self.person = b"" if packed == _NO_PERSON else packed
+        if not isinstance(self.contact, bytes):
+            packed = _encode(self.contact)
+            self.contact = b"" if packed == _NO_CONTACT else packed
+        if not isinstance(self.visit, bytes):
+            packed = _encode(self.visit)
+            self.visit = b"" if packed == _NO_VISIT else packed
+
+    @property
+    def bought(self) -> dict[str, int]:
+        """Items bought, the latest last, with how often."""
+        return self.open_goods().bought
+
+    @property
+    def samples(self) -> list[Sample]:
+        """Examples that wait for their label, oldest first."""
+        return self.open_goods().samples
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the user told us."""
+        return self.open_person().attributes
+
+    @property
+    def consent(self) -> dict[str, bool]:
+        """Channels that were allowed or refused."""
+        return self.open_person().consent
+
+    @property
+    def sends(self) -> list[Send]:
+        """Messages decided, oldest first."""
+        return self.open_contact().sends
+
+    @sends.setter
+    def sends(self, sends: list[Send]) -> None:
+        self.open_contact().sends = sends
+
+    @property
+    def channels(self) -> dict[str, list[int]]:
+        """Channel -> messages delivered, opened, clicked."""
+        return self.open_contact().channels
+
+    @property
+    def exposures(self) -> dict[int, Exposure]:
+        """Code of the experiment -> exposure."""
+        return self.open_contact().exposures
+
+    @property
+    def cart(self) -> list[tuple[str, str, int]]:
+        """Lines as (item, name, price in minor units)."""
+        return self.open_visit().cart
+
+    @cart.setter
+    def cart(self, cart: list[tuple[str, str, int]]) -> None:
+        self.open_visit().cart = cart
+
+    @property
+    def answers(self) -> dict[str, int]:
+        """Time of the newest event of each name that answers a wait (but for orders), ms."""
+        return self.open_visit().answers
+
+    @property
+    def score(self) -> float:
+        """Churn score; below 0: none yet."""
+        return self.score_e6 / MILLION if self.score_e6 >= 0 else -1.0
+
+    @property
+    def recent_purchases(self) -> float:
+        """Decayed count of purchase days at the last one."""
+        return self.recent_e4 / E4
 
     def next_due_ms(self) -> int:
         """When time next means something for this user, ms; 0 = never."""
@@ -139,23 +281,19 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
         return None if gap is None else self.last_order_ms + int(gap * 86_400_000)
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Profile)
-encode_profile = _encoder.encode
-
-
-def decode_profile(packed: bytes) -> Profile:
-    """Profile from its packed form.
-
-    Raises
-    ------
-    IncompatibleSnapshotError
-        The stored version is newer than this code. Older ones: fields are only ever appended, with a default.
-    """
-    try:
-        profile = _decoder.decode(packed)
-    except msgspec.DecodeError as error:
-        raise IncompatibleSnapshotError(f"a stored profile cannot be read: {error}") from error
-    if profile.version > VERSION:
-        raise IncompatibleSnapshotError(f"profile of version {profile.version}, this code reads up to {VERSION}")
-    return profile
+def fields_of(profile: Profile) -> dict[str, Any]:
+    """Everything in a profile by name, the sections' fields among the others."""
+    sections = {
+        "goods": profile.open_goods,
+        "person": profile.open_person,
+        "contact": profile.open_contact,
+        "visit": profile.open_visit,
+    }
+    found: dict[str, Any] = {}
+    for name in Profile.__struct_fields__:
+        if name in sections:
+            section = sections[name]()
+            found |= {part: getattr(section, part) for part in section.__struct_fields__}
+        else:
+            found[name] = getattr(profile, name)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from typing import Any
 
 from models.events import MAX_AMOUNT
@@ -14,6 +13,7 @@ from models.profile.state import (
     BOUGHT_ITEMS,
     CART_ITEMS,
     CATEGORIES,
+    E4,
     RECENT_ITEMS,
     Profile,
 )
@@ -97,22 +97,22 @@ def _remember_item(profile: Profile, item: str) -> None:
         del recent[0]
 
 
-def _like_category(profile: Profile, category: str, amount: float, at: int) -> None:
+def _like_category(profile: Profile, category: str, amount: int, at: int) -> None:
     categories = profile.categories
     passed = at - profile.categories_at
     if passed > 3600 and categories:  # decayed by the hour: finer steps change nothing anyone can see
         factor = 0.5 ** (passed / CATEGORY_HALF_LIFE_S)
-        profile.categories = categories = {k: v * factor for k, v in categories.items()}
+        profile.categories = categories = {k: round(v * factor) for k, v in categories.items()}
     if passed > 3600:
         profile.categories_at = at
-    categories[category] = categories.get(category, 0.0) + amount
+    categories[category] = categories.get(category, 0) + amount * E4
     if len(categories) > CATEGORIES:
         del categories[_least_liked(categories)]
 
 
-def _least_liked(categories: dict[str, float]) -> str:
+def _least_liked(categories: dict[str, int]) -> str:
     """The category liked least; of equals the first by name. A loop: a third of the time of `min` over pairs."""
-    found, least = "", inf
+    found, least = "", INTEGERS.stop
     for name, liking in categories.items():
         if liking < least or (liking == least and name < found):
             found, least = name, liking
@@ -128,7 +128,7 @@ def viewed(profile: Profile, event: Input) -> None:
     if item is not None:
         _remember_item(profile, item)
     if properties.category:
-        _like_category(profile, properties.category[:64], 1.0, at)
+        _like_category(profile, properties.category[:64], 1, at)
 
 
 def added(profile: Profile, event: Input) -> None:
@@ -144,7 +144,7 @@ def added(profile: Profile, event: Input) -> None:
             if len(profile.cart) > CART_ITEMS:
                 del profile.cart[0]
     if properties.category:
-        _like_category(profile, properties.category[:64], 2.0, at)
+        _like_category(profile, properties.category[:64], 2, at)
 
 
 def removed(profile: Profile, event: Input) -> None:
@@ -158,16 +158,16 @@ def ordered(profile: Profile, event: Input) -> None:
     at, day = event.at // 1000, event.at // DAY_MS
     value = order_value_minor(event.properties)
     if profile.orders == 0:
-        profile.purchase_days, profile.recent_purchases = 1, 1.0
+        profile.purchase_days, profile.recent_e4 = 1, E4
         profile.first_order, profile.last_order_ms = at, event.at
     else:
         last_day, first_day = profile.last_order_ms // DAY_MS, profile.first_order // DAY_S
         if day > last_day:
             profile.purchase_days += 1
-            profile.recent_purchases = round(add_purchase_day(profile.recent_purchases, day - last_day), 4)
+            profile.recent_e4 = round(add_purchase_day(profile.recent_purchases, day - last_day) * E4)
         elif day not in (last_day, first_day):  # late, and a day of its own as far as the profile can tell
             profile.purchase_days += 1
-            profile.recent_purchases += round(2.0 ** ((day - last_day) / RECENT_HALF_LIFE_DAYS), 4)
+            profile.recent_e4 += round(2.0 ** ((day - last_day) / RECENT_HALF_LIFE_DAYS) * E4)
         profile.first_order = min(profile.first_order, at)
         profile.last_order_ms = max(profile.last_order_ms, event.at)
     profile.orders += 1
@@ -181,7 +181,7 @@ def ordered(profile: Profile, event: Input) -> None:
             continue
         bought[item] = bought.pop(item, 0) + 1  # moved to the end: the order of the keys is recency
         if line.category:
-            _like_category(profile, line.category[:64], 3.0, at)
+            _like_category(profile, line.category[:64], 3, at)
     while len(bought) > BOUGHT_ITEMS:
         # The one bought least often goes, the longest ago first.
         del bought[min(bought, key=bought.__getitem__)]
@@ -213,13 +213,13 @@ def identified(profile: Profile, event: Input) -> None:
 
 def _consent(profile: Profile, said: dict[str, bool], at_ms: int) -> None:
     """Consent as of `at_ms`. A refusal always counts; a grant does not undo what was said after it but came before."""
-    at = at_ms // 1000
-    late = at < profile.consent_at
+    at, person = at_ms // 1000, profile.open_person()
+    late, consent = at < person.consent_at, person.consent
     for channel, granted in said.items():
-        known = channel in profile.consent
-        if (known or len(profile.consent) < ATTRIBUTES) and not (late and granted and known):
-            profile.consent[channel] = granted
-    profile.consent_at = max(profile.consent_at, at)
+        known = channel in consent
+        if (known or len(consent) < ATTRIBUTES) and not (late and granted and known):
+            consent[channel] = granted
+    person.consent_at = max(person.consent_at, at)
 
 
 def unsubscribed(profile: Profile, event: Input) -> None:

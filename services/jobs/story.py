@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from config.definitions import Experiment
+from config.loader import load_definitions
 from config.settings import Settings
 from config.topics import CHURN_ALERTS, EXPOSURES, INPUTS, MESSAGES, OFFERS
-from models.profile.state import Profile, decode_profile
+from models.profile.codec import decode_profile
+from models.profile.state import Profile
 from models.wire import epoch_ms, lane_of
 from services.bus.reader import read_topic
 from services.state import keys
@@ -47,7 +51,8 @@ def tell(settings: Settings, user: str) -> Story:
         packed: Any = client.get(keys.profile(lane, user))
     client.close()
     profile = None if packed is None else decode_profile(packed)
-    story = Story(profile, {} if profile is None else facts_of(profile))
+    experiments = load_definitions(settings.config_dir, check_templates=False).experiments
+    story = Story(profile, {} if profile is None else facts_of(profile, experiments))
     key = user.encode()
     for topic in (*INPUTS, CHURN_ALERTS, OFFERS, MESSAGES, EXPOSURES):
         for record in read_topic(settings.kafka.bootstrap, topic.name, lane):
@@ -59,8 +64,8 @@ def tell(settings: Settings, user: str) -> Story:
     return story
 
 
-def facts_of(profile: Profile) -> dict[str, str]:
-    """The profile in words."""
+def facts_of(profile: Profile, experiments: Iterable[Experiment]) -> dict[str, str]:
+    """The profile in words; it knows experiments by their codes only."""
     next_order = profile.expected_next_order_ms()
     found = {
         "first seen": _day(profile.first_seen * 1000),
@@ -73,8 +78,17 @@ def facts_of(profile: Profile) -> dict[str, str]:
         "consent": ", ".join(f"{k}: {'yes' if v else 'no'}" for k, v in profile.consent.items()) or "none given",
     }
     if profile.exposures:
-        found["experiments"] = ", ".join(f"{name}: {seen.variant}" for name, seen in profile.exposures.items())
+        by_code = {experiment.code: experiment for experiment in experiments}
+        found["experiments"] = ", ".join(
+            _exposure(by_code.get(code), seen.variant) for code, seen in profile.exposures.items()
+        )
     return found
+
+
+def _exposure(experiment: Experiment | None, variant: int) -> str:
+    if experiment is None:
+        return "one that is not defined any more"
+    return f"{experiment.id}: {experiment.variant_by_code.get(variant, 'a variant that is not defined any more')}"
 
 
 def _day(at_ms: int) -> str:

@@ -18,7 +18,7 @@ from models.decide import decide
 from models.decisions import BasketExample, ChurnExample, DeadLetter, Effect, JournalEntry
 from models.lane import Fence, LaneState, decode_fence, decode_state, encode
 from models.outcome import Outcome
-from models.profile.state import decode_profile, encode_profile
+from models.profile.codec import decode_profile, encode_profile
 from models.wire import header
 from services.state.store import Change, LaneStore, Loaded
 

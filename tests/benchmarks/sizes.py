@@ -18,7 +18,9 @@ from config.settings import PACKAGE_CONFIG_DIR
 from config.topics import DAY_MS
 from models.brain import Brain
 from models.campaigns.conditions import condition_fault
-from models.profile.state import Profile, decode_profile
+from models.profile.codec import decode_profile
+from models.profile.rest import Folded, folded
+from models.profile.state import Profile
 from services.demo.history import load_history
 from services.state import keys
 
@@ -133,10 +135,11 @@ def weigh(client: redis.Redis) -> list[Weight]:
 
 
 def by_field(median: Profile, profiles: Sequence[Profile]) -> list[tuple[str, int, float]]:
-    """Bytes of each field in the packed form, largest mean first."""
+    """Bytes of each field in the packed form of profiles at rest, largest mean first."""
+    resting, all_resting = folded(median), [folded(one) for one in profiles]
     rows = [
-        (name, _packed(getattr(median, name)), statistics.fmean(_packed(getattr(one, name)) for one in profiles))
-        for name in Profile.__struct_fields__
+        (name, _packed(getattr(resting, name)), statistics.fmean(_packed(getattr(one, name)) for one in all_resting))
+        for name in Folded.__struct_fields__
     ]
     return sorted(rows, key=lambda row: -row[2])
 

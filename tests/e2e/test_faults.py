@@ -15,7 +15,7 @@ import pytest
 from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR, Settings
 from config.topics import INPUT_NAMES
-from models.profile.state import decode_profile
+from models.profile.codec import decode_profile
 from models.wire import lane_of
 from services.bus import end_offsets
 from services.embedded.mailbox import count_by_message_id

@@ -11,7 +11,7 @@ import pytest
 from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR, Settings
 from config.topics import DAY_MS
-from models.profile.state import decode_profile
+from models.profile.codec import decode_profile
 from models.wire import lane_of
 from services.bus import Follower, Publisher, create_topics
 from services.demo.events import SEED, ShopEvents

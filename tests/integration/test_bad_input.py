@@ -17,7 +17,7 @@ from kafka import KafkaProducer
 
 from config.settings import Settings
 from models.events import REASONS
-from models.profile.state import decode_profile
+from models.profile.codec import decode_profile
 from models.wire import lane_of
 from services.bus import create_topics
 from services.bus.reader import read_topic

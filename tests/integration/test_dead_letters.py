@@ -17,7 +17,8 @@ from typer.testing import CliRunner, Result
 
 from config.settings import Settings
 from config.topics import INPUT_NAMES
-from models.profile.state import Profile, decode_profile
+from models.profile.codec import decode_profile
+from models.profile.state import Profile
 from models.wire import lane_of
 from services.bus import create_topics, end_offsets
 from services.bus.reader import read_topic

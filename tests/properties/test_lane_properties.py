@@ -11,6 +11,7 @@ from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
 from models.decisions import JournalEntry
+from models.profile.codec import encode_profile
 from models.wire import Record, lane_of
 from services.bus.reader import Record as LogRecord
 from services.jobs.audit.compare import compare
@@ -254,7 +255,7 @@ def test_the_comparison_sees_every_change(history: list[tuple[str, Record]], dat
         else:
             profile = rig.profile(user)
             profile.events += 1
-            held.profiles[user] = msgspec.msgpack.encode(profile)
+            held.profiles[user] = encode_profile(profile)
     else:
         return
     assert len(compare(0, held, store)) == 1

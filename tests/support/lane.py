@@ -15,7 +15,8 @@ from config.topics import INPUT_NAMES
 from models.brain import Brain
 from models.campaigns.conditions import condition_fault
 from models.chunk import Batch, merge, read_chunk
-from models.profile.state import Profile, decode_profile
+from models.profile.codec import decode_profile
+from models.profile.state import Profile
 from models.wire import Input, Record, decode
 from services.state.step import Done, Output, Position, begin, decode_entry, open_lane, read_position, work
 from services.state.store import LaneStore, MemoryLaneStore

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from config.topics import CLICKSTREAM, PURCHASES
 from models.chunk import read_chunk
-from models.profile.state import Profile, encode_profile
+from models.profile.codec import encode_profile
+from models.profile.state import Goods, Profile
 from models.wire import Input, Record, decode
 
 END_MS = 1_900_000_000_000
@@ -96,7 +97,7 @@ def test_the_page_holds_every_row_and_says_which_goal_was_missed() -> None:
 
 
 def test_the_table_of_fields_adds_up_to_the_packed_profile() -> None:
-    profile = Profile(events=3, recent=["22423"], categories={"home": 1.5}, decayed=b"\0" * 48)
+    profile = Profile(events=3, recent=["22423"], categories={"home": 15_000}, goods=Goods({"85123A": 1}))
     rows = by_field(profile, [profile])
     # The rest is the array's own header, three bytes from sixteen fields on.
     assert sum(size for _, size, _ in rows) + 3 == len(encode_profile(profile))

@@ -9,7 +9,8 @@ import msgspec
 
 from config.topics import INPUT_NAMES
 from models.lane import decode_fence, decode_state
-from models.profile.state import Profile, decode_profile
+from models.profile.codec import decode_profile
+from models.profile.state import fields_of
 from services.state.lane_dump import LaneDump
 from services.state.store import MemoryLaneStore
 
@@ -40,11 +41,10 @@ def compare(lane: int, held: LaneDump, made: MemoryLaneStore) -> list[str]:
 def _profile(lane: int, user: str, mine: bytes | None, theirs: bytes | None) -> list[str]:
     if mine is None or theirs is None:
         return [f"lane {lane}: profile of user {user} is only {'in the log' if mine is None else 'in Redis'}"]
-    one: Profile = decode_profile(mine)
-    two: Profile = decode_profile(theirs)
+    one, two = fields_of(decode_profile(mine)), fields_of(decode_profile(theirs))
     found = []
-    for name in Profile.__struct_fields__:
-        held, made = getattr(one, name), getattr(two, name)
+    for name, made in two.items():
+        held = one[name]
         if held != made:
             text = f"lane {lane}: user {user}, {name} is {_short(held)}, by the log {_short(made)}"
             found.append(text)

@@ -263,6 +263,13 @@ MISTAKES = {
         "two variants have the id 'a'",
         "own",
     ),
+    "variants of one code": (
+        "experiments/a.yaml",
+        EXPERIMENT.replace("id: a", "id: v88").replace("id: b", "id: v146"),
+        1,
+        "two ids of variants have the same short code",
+        "another id",
+    ),
     "exposure": (
         "experiments/a.yaml",
         EXPERIMENT.replace("expose_on: message", "expose_on: mail"),

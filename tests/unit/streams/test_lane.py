@@ -14,7 +14,7 @@ from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
 from models.errors import TransientError
-from models.profile.state import decode_profile
+from models.profile.codec import decode_profile
 from models.wire import Record
 from services.state import step
 from services.state.step import OutboxEntry

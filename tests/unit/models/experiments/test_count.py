@@ -166,3 +166,17 @@ def test_an_event_without_properties_is_no_fault() -> None:
     )
     rig.feed("clickstream", bare)
     assert (rig.state.applied, rig.state.rejected) == (2, 0)
+
+
+def test_a_variant_that_was_taken_out_counts_no_more_and_stops_nothing() -> None:
+    """The profile knows it by its code only."""
+    rig = LaneRig(BRAIN)
+    user = next(user for user in USERS if BRAIN.assign(TEST, user) == "a")
+    rig.feed("clickstream", track("Product Viewed", user, START))
+    before = rig.counters("exp:test")
+    variants = [{"id": "b", "weight": 0.5}, {"id": "c", "weight": 0.5}]
+    found = RULES.model_dump(mode="json", by_alias=True)["experiments"][0] | {"variants": variants}
+    rig.brain = Brain(definitions(experiments=[found]))
+    rig.feed("purchases", order(user, START + DAY_MS))
+    assert rig.counters("exp:test") == before
+    assert rig.profile(user).orders == 1

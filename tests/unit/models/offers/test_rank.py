@@ -11,7 +11,7 @@ from config.definitions import Offer, OfferPolicy
 from models.decisions import RankedOffer
 from models.offers.rank import propensity, rank_items, rank_offers
 from models.offers.recs import Recs
-from models.profile.state import Profile
+from models.profile.state import Goods, Profile
 
 ITEMS = {f"p{i}": (f"Product {i}", 100 * i) for i in range(12)}
 RECS = Recs(
@@ -108,7 +108,7 @@ def test_bought_together_beats_popular_and_says_so() -> None:
 
 
 def test_repeats_are_a_policy() -> None:
-    profile = Profile(bought={"p9": 3, "p0": 1})
+    profile = Profile(goods=Goods({"p9": 3, "p0": 1}))
     with_repeats = rank_items(profile, RECS, size=12, repeats=True)
     without = rank_items(profile, RECS, size=12, repeats=False)
     assert with_repeats[0][0] == "p9"
@@ -123,7 +123,7 @@ def test_repeats_are_a_policy() -> None:
     st.integers(1, 12),
 )
 def test_lists_are_sorted_unique_and_bounded(bought: dict[str, int], recent: list[str], size: int) -> None:
-    found = rank_items(Profile(bought=bought, recent=recent), RECS, size=size, repeats=True)
+    found = rank_items(Profile(goods=Goods(bought), recent=recent), RECS, size=size, repeats=True)
     scores = [score for _, score, _ in found]
     assert scores == sorted(scores, reverse=True)
     assert len({item for item, _, _ in found}) == len(found) <= size

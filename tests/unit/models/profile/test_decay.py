@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.profile.codec import decode_profile, encode_profile
 from models.profile.decay import ADDS, HALF_LIVES_S, ORDERS, SPEND, VIEWS, bump, read
-from models.profile.state import Profile, decode_profile, encode_profile
+from models.profile.state import Profile
 
 START = 1_262_304_000
 EVENTS = st.lists(

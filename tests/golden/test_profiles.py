@@ -1,0 +1,67 @@
+"""Stored profiles of earlier versions, and what they must be read as. Ids are permanent.
+
+`profiles_v1.json` was written by the code of version 1: customers of the Online Retail year as they lay in Redis, a
+visitor of a made-up shop, and one profile (P013) in which every field says something. `holds` is what version 1 read.
+"""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.profile.codec import decode_profile, encode_profile
+from models.profile.state import VERSION, Profile, fields_of
+
+V1: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "profiles_v1.json").read_text())
+
+
+def crc(name: str) -> int:
+    return zlib.crc32(name.encode())
+
+
+def plain(profile: Profile) -> dict[str, Any]:
+    """Fields as JSON has them."""
+
+    def value(found: Any) -> Any:
+        if isinstance(found, bytes):
+            return found.hex()
+        if hasattr(found, "__struct_fields__"):
+            return [value(getattr(found, name)) for name in found.__struct_fields__]
+        if isinstance(found, list | tuple):
+            return [value(one) for one in found]
+        return {key: value(one) for key, one in found.items()} if isinstance(found, dict) else found
+
+    return {name: value(found) for name, found in fields_of(profile).items()}
+
+
+@pytest.mark.parametrize("ident", sorted(V1))
+def test_a_profile_of_version_1_is_read_as_what_it_held(ident: str) -> None:
+    holds = dict(V1[ident]["holds"])
+    found = plain(decode_profile(bytes.fromhex(V1[ident]["packed"])))
+    # What changed with version 2: whole numbers instead of fractions, codes instead of names.
+    expected = holds | {
+        "version": VERSION,
+        "recent_e4": round(holds.pop("recent_purchases") * 10_000),
+        "categories": {name: round(weight * 10_000) for name, weight in holds["categories"].items()},
+        "score_e6": -1 if holds["score"] < 0 else round(holds["score"] * 1_000_000),
+        "exposures": {
+            crc(name): [crc(variant) % 65_536, at, {crc(metric) % 65_536: n for metric, n in values.items()}]
+            for name, (variant, at, values) in holds["exposures"].items()
+        },
+    }
+    del expected["score"]
+    expected.pop("recent_purchases", None)
+    assert found == expected
+    assert list(found["bought"]) == list(holds["bought"])  # the order is recency
+
+
+@pytest.mark.parametrize("ident", sorted(V1))
+def test_it_is_written_as_this_version_and_read_again(ident: str) -> None:
+    profile = decode_profile(bytes.fromhex(V1[ident]["packed"]))
+    packed = encode_profile(profile)
+    again = decode_profile(packed)
+    assert fields_of(again) == fields_of(profile)
+    assert encode_profile(again) == packed
+    assert len(packed) < len(bytes.fromhex(V1[ident]["packed"]))

@@ -1,0 +1,133 @@
+"""The core cannot tell a profile that went through Redis from one that stayed in memory."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config.topics import INPUT_NAMES
+from models.brain import Brain
+from models.chunk import Batch, merge, read_chunk
+from models.decide import decide
+from models.decisions import effect_id
+from models.lane import LaneState
+from models.offers.recs import Recs
+from models.profile.codec import decode_profile, encode_profile
+from models.profile.state import Profile
+from models.wire import Record
+from support.lane import BROKER_MS, DAY_MS, HOUR_MS, MINUTE_MS, identify, ms, order, shipped, tick, track
+
+START = ms("2010-03-01 06:00")
+USERS = ["anna", "ben"]
+ITEMS = ["22423", "85123A", "20725", "007"]
+RECS = Recs(
+    {item: (f"Item {item}", 250) for item in ITEMS},
+    {"22423": [("20725", 2.0)], "85123A": [("007", 1.0), ("22423", 0.5)]},
+    [("20725", 2.0), ("22423", 1.0)],
+)
+BRAIN = Brain(shipped()).with_models(Brain(shipped()).churn, RECS)
+
+
+@dataclass
+class Core:
+    """The core over one lane; `stored`: every profile is packed and unpacked between two batches."""
+
+    stored: bool
+    state: LaneState = field(default_factory=lambda: LaneState(watermarks=[0] * len(INPUT_NAMES)))
+    packed: dict[str, bytes] = field(default_factory=dict)
+    held: dict[str, Profile] = field(default_factory=dict)
+    due: dict[str, int] = field(default_factory=dict)
+    said: list[Any] = field(default_factory=list)
+
+    def apply(self, batch: Batch) -> None:
+        """One transaction, and those for what falls due."""
+        watermark = min(
+            max([self.state.watermarks[i], *(part.watermark for part in batch.parts if part.source_index == i)])
+            for i in range(len(INPUT_NAMES))
+        )
+        self._step(batch, [user for user, at in sorted(self.due.items()) if at <= watermark])
+        while fired := [user for user, at in sorted(self.due.items()) if at <= self.state.watermark]:
+            self._step(Batch(0, 1, broker_ms=batch.broker_ms), fired)
+
+    def _step(self, batch: Batch, fired: list[str]) -> None:
+        users = dict.fromkeys([event.user for event in batch.inputs] + fired)
+        profiles = {user: self._profile(user) for user in users}
+        out = decide(profiles, fired, batch, self.state, BRAIN)
+        self.said.append((out.effects, out.counters, out.offers, out.due))
+        for user, profile in out.profiles.items():
+            if self.stored:
+                self.packed[user] = encode_profile(profile)
+            else:
+                self.held[user] = profile
+        for user, at in out.due.items():
+            self.due.pop(user, None)
+            if at:
+                self.due[user] = at
+
+    def _profile(self, user: str) -> Profile | None:
+        if not self.stored:
+            return self.held.get(user)
+        return decode_profile(self.packed[user]) if user in self.packed else None
+
+    def result(self) -> dict[str, bytes]:
+        """Every profile as it would be stored."""
+        return self.packed if self.stored else {user: encode_profile(one) for user, one in self.held.items()}
+
+
+@st.composite
+def a_batch(draw: st.DrawFn) -> list[tuple[str, bytes]]:
+    """A few events around one day of the year, some late by weeks, and the end of that day."""
+    day = START + draw(st.integers(0, 300)) * DAY_MS
+    found = []
+    for _ in range(draw(st.integers(0, 5))):
+        user, item = draw(st.sampled_from(USERS)), draw(st.sampled_from(ITEMS))
+        at = day + draw(st.integers(0, 23 * 60)) * MINUTE_MS - draw(st.sampled_from([0, 0, 0, 40])) * DAY_MS
+        sent = effect_id("order-thanks", "1", user, f"Order Completed-{user}-{at}")
+        feedback = {"message_id": sent, "campaign_id": "order-thanks"}
+        found.append(
+            draw(
+                st.sampled_from(
+                    [
+                        ("clickstream", track("Product Viewed", user, at, product_id=item, category=f"c{item}")),
+                        ("clickstream", track("Product Added", user, at, product_id=item, price=2.5)),
+                        ("purchases", order(user, at, 12.5, products=[{"product_id": item, "price": 12.5}])),
+                        ("purchases", track("Order Refunded", user, at, revenue=3.0)),
+                        ("profiles", identify(user, at, email="a@x.test", country="France", consent={"email": True})),
+                        ("feedback", track("Email Delivered", user, at, **feedback)),
+                        ("feedback", track("Email Link Clicked", user, at, **feedback)),
+                        ("clickstream", track("Signed Up", user, at)),
+                    ]
+                )
+            )
+        )
+    return [*found, *((name, tick(day + 24 * HOUR_MS)) for name in INPUT_NAMES)]
+
+
+def batches(history: list[list[tuple[str, bytes]]]) -> list[Batch]:
+    """Chunks of the four inputs, merged; broker time passes with the days."""
+    ends, found = dict.fromkeys(INPUT_NAMES, 0), []
+    for number, records in enumerate(history):
+        parts = []
+        for index, name in enumerate(INPUT_NAMES):
+            values = [value for topic, value in records if topic == name]
+            start, ends[name] = ends[name], ends[name] + len(values)
+            log = [Record(start + i, BROKER_MS + number * DAY_MS, b"", value) for i, value in enumerate(values)]
+            chunk = {"topic": name, "topic_index": index, "lane": 0, "lanes": 1, "start": start, "end": ends[name]}
+            parts.append(read_chunk(log, **chunk, future_limit_ms=0))  # type: ignore[arg-type]
+        found.append(merge(parts))
+    return found
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(a_batch(), min_size=1, max_size=12).map(lambda found: sorted(found, key=lambda one: one[-1][1])))
+def test_storing_a_profile_between_two_batches_changes_nothing(history: list[list[tuple[str, bytes]]]) -> None:
+    through_redis, in_memory = Core(stored=True), Core(stored=False)
+    for one, two in zip(batches(history), batches(history), strict=True):
+        through_redis.apply(one)
+        in_memory.apply(two)
+    encode = msgspec.json.encode
+    for one, two in zip(through_redis.said, in_memory.said, strict=True):
+        assert encode(one) == encode(two)
+    assert through_redis.result() == in_memory.result()
