@@ -269,8 +269,7 @@ class Lane:
             raise FenceError("the fence is not where this worker left it")
         next_due = await self._store.commit(done.change)
         self._outbox.deleted(published)
-        assert done.change.outbox is not None
-        self._outbox.add(done.change.outbox)
+        self._outbox.add(done.entry)
         self.position = Position(done.fence, done.state, next_due, max(position.broker_ms, batch.broker_ms))
         self._context.meter.committed(self.number, batch, done, chunks)
 

@@ -121,9 +121,9 @@ class LaneOutbox:
             task.cancel()
             await asyncio.wait([task])
 
-    def add(self, packed: bytes) -> None:
+    def add(self, entry: OutboxEntry) -> None:
         """An entry that Redis has."""
-        self._waiting.append(decode_entry(packed))
+        self._waiting.append(entry)
         self._changed.set()
 
     def published(self) -> list[int]:

@@ -78,9 +78,10 @@ class Position:
 
 @dataclass(slots=True)
 class Done:
-    """A step that was worked out: what to write, and what it means."""
+    """A step that was worked out: what to write, and what it means. `entry` is what `change.outbox` holds packed."""
 
     change: Change
+    entry: OutboxEntry
     outcome: Outcome
     fence: Fence
     state: LaneState
@@ -140,6 +141,7 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
         failed=batch.failed,
         parked=list(batch.parked),
     )
+    decided = OutboxEntry(batch.lane, state.epoch, after.seq, outputs(outcome, batch, entry))
     change = Change(
         fence=encode(after),
         state=encode(state),
@@ -148,10 +150,10 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
         offers={user: _json(decision) for user, decision in outcome.offers.items()},
         counters=outcome.counters,
         due=outcome.due,
-        outbox=msgspec.msgpack.encode(OutboxEntry(batch.lane, state.epoch, after.seq, outputs(outcome, batch, entry))),
+        outbox=msgspec.msgpack.encode(decided),
         published=published,
     )
-    return Done(change, outcome, after, state)
+    return Done(change, decided, outcome, after, state)
 
 
 def open_lane(store: LaneStore, lane: int, epoch: int, brain: Brain) -> Done:
@@ -183,9 +185,9 @@ def opening(loaded: Loaded, lane: int, epoch: int, brain: Brain) -> Done:
         versions=brain.versions,
         policy=brain.policy_version,
     )
-    packed = msgspec.msgpack.encode(OutboxEntry(lane, state.epoch, after.seq, [_journal(entry)]))
-    change = Change(fence=encode(after), state=encode(state), seq=after.seq, outbox=packed)
-    return Done(change, Outcome(), after, state)
+    decided = OutboxEntry(lane, state.epoch, after.seq, [_journal(entry)])
+    change = Change(fence=encode(after), state=encode(state), seq=after.seq, outbox=msgspec.msgpack.encode(decided))
+    return Done(change, decided, Outcome(), after, state)
 
 
 def outputs(outcome: Outcome, batch: Batch, entry: JournalEntry) -> list[Output]:
