@@ -13,10 +13,13 @@ ARGS ?=
 # Another interpreter: make setup PYTHON=/opt/python3.12/bin/python3
 PYTHON ?=
 
+# The benchmarks' other engines, each with requirements of its own.
+PEERS := tests/benchmarks/peers
+
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: help setup setup-dev demo test lint format types imports check bench kafka lock clean
+.PHONY: help setup setup-dev demo test lint format types imports check bench bench-peers kafka lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +53,9 @@ check: lint types imports test ## All that must pass before a change is handed i
 bench: setup-dev ## Measure speed and size, and write the table
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
+bench-peers: setup-dev ## Measure the other engines beside Kairos (each in a virtual environment of its own) and print the table
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks --only peers $(ARGS)
+
 kafka: ## Fetch Apache Kafka's jars, with which the tests run a real broker (needs Maven, Java 17)
 	@.ci/kafka/fetch
 
@@ -59,6 +65,10 @@ lock: setup-dev ## Resolve the dependencies of pyproject.toml again and write th
 		--output-file requirements-embedded.lock pyproject.toml
 	$(PIP_COMPILE) $(ARGS) --extra embedded --extra dev --build-deps-for editable \
 		--constraint requirements-embedded.lock --output-file requirements-dev.lock pyproject.toml
+	for peer in faust aiokafka bytewax; do \
+		$(PIP_COMPILE) $(ARGS) --constraint requirements.lock --output-file $(PEERS)/$$peer.txt $(PEERS)/$$peer.in || exit 1; \
+	done
+	$(PIP_COMPILE) $(ARGS) --output-file $(PEERS)/quix.txt $(PEERS)/quix.in
 
 clean: ## Remove .venv and the caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

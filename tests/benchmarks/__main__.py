@@ -1,6 +1,6 @@
 """``make bench``: measure speed and size in one run, print the table and write docs/performance.md.
 
-    PYTHONPATH=tests python -m benchmarks [--quick] [--only speed,size,latency,profile] [--no-write]
+    PYTHONPATH=tests python -m benchmarks [--quick] [--only peers,day,...]
 
 Takes about five minutes. ``--quick`` (a minute, smaller runs, nothing written) shows that everything works. Exit code 1
 if a goal is missed.
@@ -17,12 +17,15 @@ from datetime import datetime
 
 from benchmarks import hot_path, latency, sections, sizes, whole_job
 from benchmarks.ground import ROOT, Ground, start
+from benchmarks.peers_table import PEERS
 from benchmarks.report import Report, Section
 from benchmarks.shop import DAY_SPAN_MS, LIVE_SPAN_MS, ShopRecord, publish, shop_events
+from benchmarks.venvs import python_of, versions_of
 from rich.console import Console
 
-PARTS = ("speed", "latency", "profile", "size")
+PARTS = ("peers", "day", "latency", "profile", "size")
 TARGET = ROOT / "docs" / "performance.md"
+IMAGES = ROOT / "docs" / "images"
 PROFILE = ROOT / "docs" / "performance-profile.txt"
 
 
@@ -38,6 +41,8 @@ def main() -> None:
     if not wanted:
         parser.error(f"no such part: {given.only}; there are {', '.join(PARTS)}")
     console, begun_s = Console(), time.monotonic()
+    if not console.is_terminal:
+        console = Console(width=132)
     with console.status("Starting broker and Redis ...") as status, start() as ground:
         report = Report(datetime.now().astimezone().date(), ground.broker, _redis_version(ground))
         bench = Bench(ground, status.update, quick=given.quick)
@@ -48,6 +53,8 @@ def main() -> None:
     if not given.quick and len(wanted) == len(PARTS):
         TARGET.write_text(report.markdown())
         PROFILE.write_text(bench.listing)
+        for plot in (plot for section in report.sections for plot in section.plots):
+            (IMAGES / plot.name).write_text(plot.svg)
         console.print(f"Written: {TARGET.relative_to(ROOT)}, {PROFILE.relative_to(ROOT)}")
     missed = "; ".join(f"{row.what}: {row.value}, wanted {row.goal}" for row in report.missed)
     console.print(f"{report.took_s / 60:.1f} minutes. " + (f"MISSED: {missed}" if missed else "All goals are reached."))
@@ -68,22 +75,36 @@ class Bench:
 
     def measure(self, part: str) -> Section:
         """One part."""
-        return {"speed": self._speed, "latency": self._latency, "profile": self._profile, "size": self._size}[part]()
+        measures = {
+            "peers": self._peers,
+            "day": self._day,
+            "latency": self._latency,
+            "profile": self._profile,
+            "size": self._size,
+        }
+        return measures[part]()
 
-    def _speed(self) -> Section:
-        events, peer_events, rounds = (60_000, 5_000, 1) if self._quick else (400_000, 20_000, 3)
-        ground, day = self._ground, None
-        if ground.apache:
-            self._tell("Speed: a day's log with its timers ...")
-            records = _records(events // 2, DAY_SPAN_MS)
-            asyncio.run(publish(ground.bootstrap, records))
-            day = whole_job.kairos_run(ground, len(records))
-            ground.renew_topics()
-        self._tell("Speed: Kairos and the tutorial-style worker in turn ...")
+    def _peers(self) -> Section:
+        events, few, rounds = (60_000, 4_000, 1) if self._quick else (400_000, 20_000, 3)
         records = _records(events)
-        kairos, peer = whole_job.compare(ground, records, peer_events, rounds)
+        runs = whole_job.compare(self._ground, records, few, rounds, self._tell)
+        versions = [
+            line
+            for peer in PEERS
+            if peer.versions
+            for line in versions_of(python_of(peer.venv, self._tell), peer.versions)
+        ]
         mean_bytes = sum(len(record.value) for record in records) / len(records)
-        return sections.speed(kairos, peer, day, mean_bytes)
+        return sections.peers(runs, list(dict.fromkeys(versions)), mean_bytes)
+
+    def _day(self) -> Section:
+        if not self._ground.apache:
+            return sections.day(None)
+        self._tell("A day's log with its timers ...")
+        self._ground.renew_topics()
+        records = _records(30_000 if self._quick else 200_000, DAY_SPAN_MS)
+        asyncio.run(publish(self._ground.bootstrap, records))
+        return sections.day(whole_job.kairos_run(self._ground, len(records)))
 
     def _latency(self) -> Section:
         self._tell("Latency ...")

@@ -84,12 +84,14 @@ class Ground:
         }
 
     @contextlib.contextmanager
-    def process(self, name: str, argv: Sequence[str], env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-        """Run a process; its errors go into a log that is shown if it fails."""
+    def process(
+        self, name: str, argv: Sequence[str], env: dict[str, str], python: Path | None = None
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Run Python (of another environment, if `python` is given); errors go into a log that is shown if it fails."""
         log = self.folder / f"{name}-{time.monotonic_ns()}.log"
         with log.open("w") as errors:
             process = subprocess.Popen(
-                [sys.executable, *argv], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=errors, text=True
+                [python or sys.executable, *argv], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=errors, text=True
             )
             try:
                 yield process

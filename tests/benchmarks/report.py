@@ -10,6 +10,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.plot import Plot
 from rich.console import Console
 from rich.table import Table
 
@@ -18,12 +19,13 @@ _LIBRARIES = ("faust-streaming", "aiokafka", "redis", "hiredis", "msgspec", "pyd
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line. `met`: None where there is no goal."""
+    """One line. `met`: None where there is no goal; `more`: cells before the value, see :attr:`Section.columns`."""
 
     what: str
     value: str
     goal: str = ""
     met: bool | None = None
+    more: Sequence[str] = ()
 
     @property
     def mark(self) -> str:
@@ -33,12 +35,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table with what has to be said about it."""
+    """A table with what has to be said about it.
+
+    Parameters
+    ----------
+    columns : titles of the cells between a row's name and its goal, the value's last.
+    plots : pictures of the figures.
+    """
 
     title: str
     rows: Sequence[Row]
     notes: Sequence[str] = ()
     block: str = ""
+    columns: Sequence[str] = ("measured",)
+    plots: Sequence[Plot] = ()
 
 
 @dataclass(slots=True)
@@ -66,13 +76,16 @@ class Report:
         for section in self.sections:
             table = Table(title=section.title, title_justify="left", title_style="bold", min_width=88)
             table.add_column("what")
-            table.add_column("measured", justify="right")
+            for column in section.columns:
+                table.add_column(column, justify="right")
             table.add_column("goal", justify="right")
             table.add_column("met")
             for row in section.rows:
                 colour = {None: "", True: "green", False: "bold red"}[row.met]
-                table.add_row(row.what, row.value, row.goal, row.mark.strip("*"), style=colour)
+                table.add_row(row.what, *row.more, row.value, row.goal, row.mark.strip("*"), style=colour)
             console.print(table)
+            for note in section.notes:
+                console.print(f"* {note}", style="dim", highlight=False)
 
     def markdown(self) -> str:
         """The same as a page of the documentation."""
@@ -81,7 +94,7 @@ class Report:
         lines = [
             "# Speed and size",
             "",
-            "Written by `make bench`; every figure of this page comes from that one run. Times per event are processor time",
+            "Written by `make bench`; every figure and picture of this page comes from that one run. Times per event are processor time",
             "of the worker's process (all its threads, user and system), which compares better between machines and moments",
             "than wall time. Broker, Redis and worker share the machine's cores.",
             "",
@@ -95,8 +108,13 @@ class Report:
             " `tests/benchmarks/shop.py` |",
         ]
         for section in self.sections:
-            lines += ["", f"## {section.title}", "", "| | measured | goal | met |", "|---|---:|---:|---|"]
-            lines += [f"| {row.what} | {row.value} | {row.goal} | {row.mark} |" for row in section.rows]
+            lines += ["", f"## {section.title}"]
+            lines += [line for plot in section.plots for line in ("", f"![{plot.title}](images/{plot.name})")]
+            if section.rows:
+                lines += ["", f"| | {' | '.join(section.columns)} | goal | met |"]
+                lines += ["|---" + "|---:" * (len(section.columns) + 1) + "|---|"]
+            for row in section.rows:
+                lines.append(f"| {' | '.join((row.what, *row.more, row.value, row.goal, row.mark))} |")
             if section.notes:
                 lines += ["", *(f"* {note}" for note in section.notes)]
             if section.block:

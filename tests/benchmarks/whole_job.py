@@ -1,22 +1,25 @@
-"""The whole job in one process, Kairos and its peer in turn: processor time per event, and events per second."""
+"""The whole job in one process, Kairos and its peers in turn: processor time per event, and events per second."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import redis
-from benchmarks.ground import Ground, cpu_s, create_topic
+from benchmarks.ground import ROOT, Ground, cpu_s, create_topic
+from benchmarks.peers_table import PEERS, Peer
 from benchmarks.shop import PARTITIONS, ShopRecord, publish
+from benchmarks.venvs import python_of
 
 from services.state.lanes import read_lanes
 
-PEER_TOPIC = "tutorial-events"
 OUTPUT_TOPIC = "tutorial-alerts"
-PEER = "tests/benchmarks/peers/tutorial_faust.py"
+KAIROS = "Kairos"
 WARM_SHARE = 0.2
 TIMEOUT_S = 120.0
 
@@ -46,6 +49,11 @@ class Run:
         """Events per second of wall time."""
         return self.events / self.wall_s
 
+    def server_us(self, name: str) -> float:
+        """Processor time of a server per event, microseconds; `name` of the field."""
+        seconds: float = getattr(self, name)
+        return seconds / self.events * 1e6
+
 
 def median_of(runs: Sequence[Run]) -> Run:
     """The run with the median processor time per event.
@@ -59,19 +67,43 @@ def median_of(runs: Sequence[Run]) -> Run:
 
 
 def compare(
-    ground: Ground, records: Sequence[ShopRecord], peer_events: int, rounds: int
-) -> tuple[list[Run], list[Run]]:
-    """Fill the topics once, then run both in turn; the peer gets the first `peer_events` of the same records."""
-    create_topic(ground, PEER_TOPIC)
+    ground: Ground,
+    records: Sequence[ShopRecord],
+    few: int,
+    rounds: int,
+    tell: Callable[[str], object] = print,
+) -> dict[str, list[Run]]:
+    """Fill the topics once, then run Kairos and every peer in turn, `rounds` times.
+
+    Parameters
+    ----------
+    records : the input; a peer reads the same records in one topic.
+    few : how many of them a peer gets that takes one event at a time.
+
+    Returns
+    -------
+    Runs by name; Kairos's own under :data:`KAIROS`.
+    """
+    pythons = {peer.name: python_of(peer.venv, tell) for peer in PEERS}
+    sizes = {peer.name: few if peer.kind == "event" else len(records) for peer in PEERS}
+    for size in sorted(set(sizes.values())):
+        create_topic(ground, _topic(size))
+        asyncio.run(publish(ground.bootstrap, records[:size], _topic(size)))
     create_topic(ground, OUTPUT_TOPIC)
     asyncio.run(publish(ground.bootstrap, records))
-    asyncio.run(publish(ground.bootstrap, records[:peer_events], PEER_TOPIC))
-    kairos, peer = [], []
-    for _ in range(rounds):
-        kairos.append(kairos_run(ground, len(records)))
-        peer.append(peer_run(ground, peer_events))
+    found: dict[str, list[Run]] = {KAIROS: [], **{peer.name: [] for peer in PEERS}}
+    for number in range(1, rounds + 1):
+        tell(f"Peers, round {number} of {rounds}: {KAIROS} ...")
+        found[KAIROS].append(kairos_run(ground, len(records)))
+        for peer in PEERS:
+            tell(f"Peers, round {number} of {rounds}: {peer.name} ...")
+            found[peer.name].append(peer_run(ground, peer, pythons[peer.name], sizes[peer.name]))
     ground.clear()
-    return kairos, peer
+    return found
+
+
+def _topic(size: int) -> str:
+    return f"peers-{size}"
 
 
 def kairos_run(ground: Ground, expected: int) -> Run:
@@ -101,18 +133,30 @@ def _applied(client: redis.Redis) -> int:
     return sum(state.applied - state.ticks for state in read_lanes(client, PARTITIONS).values())
 
 
-def peer_run(ground: Ground, expected: int) -> Run:
-    """The tutorial-style worker; it measures itself in the same way and ends."""
+def peer_run(ground: Ground, peer: Peer, python: Path, expected: int) -> Run:
+    """A peer; it measures itself in the same way as Kairos is measured, and ends."""
     ground.clear()
     redis_cpu, broker_cpu = cpu_s(ground.redis_pid), cpu_s(ground.broker_pid)
-    arguments = [PEER, ground.bootstrap, PEER_TOPIC, ground.redis_url, str(expected)]
-    with ground.process("tutorial", arguments, ground.env()) as process:
+    argv = peer.argv(ground.bootstrap, _topic(expected), ground.redis_url, str(expected))
+    with ground.process(peer.module, argv, _env(), python) as process:
         said, _ = process.communicate(timeout=TIMEOUT_S)
         # Faust writes escape codes for a progress spinner before it.
         _, brace, figures = said.rpartition("{")
         if not brace:
-            raise RuntimeError(f"the tutorial worker ended with {process.returncode} and no figures")
+            raise RuntimeError(f"{peer.name} ended with {process.returncode} and no figures")
         found = json.loads(brace + figures)
     redis_cpu, broker_cpu = cpu_s(ground.redis_pid) - redis_cpu, cpu_s(ground.broker_pid) - broker_cpu
+    if peer.kind == "core":
+        client = ground.redis()
+        applied = _applied(client)
+        client.close()
+        if applied < expected:
+            raise RuntimeError(f"{peer.name} has applied {applied} events of {expected}")
     measured = found["events"] / expected
     return Run(found["events"], found["cpu_s"], found["wall_s"], redis_cpu * measured, broker_cpu * measured)
+
+
+def _env() -> dict[str, str]:
+    # Nothing of Kairos's own settings: the core is told what it needs.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KAIROS_")}
+    return {**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}

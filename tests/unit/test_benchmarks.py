@@ -1,19 +1,24 @@
 """The pure parts of `make bench`: a wrong quantile or a wrong mix would go unseen in its table."""
 
 import doctest
+import re
 from collections import Counter
 from datetime import date
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
-from benchmarks import latency, shop, sizes, whole_job
+from benchmarks import latency, plot, shop, sizes, whole_job
 from benchmarks.latency import Latency, quantile, summary
+from benchmarks.peers_table import PEERS
+from benchmarks.plot import bars
 from benchmarks.report import Report, Row, Section
-from benchmarks.sections import delay, speed
+from benchmarks.sections import delay, peers
 from benchmarks.shop import DAY_SPAN_MS, shop_events
 from benchmarks.sizes import Spread, by_field
-from benchmarks.whole_job import Run
+from benchmarks.whole_job import KAIROS, Run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +31,7 @@ from models.wire import Input, Record, decode
 END_MS = 1_900_000_000_000
 
 
-@pytest.mark.parametrize("module", [latency, shop, sizes, whole_job])
+@pytest.mark.parametrize("module", [latency, plot, shop, sizes, whole_job])
 def test_doctests(module: ModuleType) -> None:
     assert doctest.testmod(module, raise_on_error=True).attempted > 0
 
@@ -78,12 +83,32 @@ def test_a_latency_counts_the_measured_seconds_only() -> None:
 
 
 def test_a_missed_goal_is_a_missed_row() -> None:
-    slow, quick = Run(1000, 0.05, 0.1), Run(1000, 0.5, 0.6)
-    section = speed([slow], [quick], None, 230.0)
-    assert [row.what for row in section.rows if row.met is False] == ["ratio", "Kairos: events per second"]
-    assert not any(row.met is False for row in speed([Run(1000, 0.01, 0.02)], [quick], None, 230.0).rows)
+    kairos, slow = Run(1000, 0.01, 0.02), Run(1000, 0.05, 0.1)
+    runs = {KAIROS: [kairos], **{peer.name: [Run(1000, 0.0101 * (peer.goal or 1.0), 1.0)] for peer in PEERS}}
+    assert not any(row.met is False for row in peers(runs, [], 230.0).rows)
+    missed = [row.what for row in peers({**runs, KAIROS: [slow]}, [], 230.0).rows if row.met is False]
+    assert missed == [peer.name for peer in PEERS if peer.goal] + [f"{KAIROS}: events per second"]
     assert [row.met for row in delay(Latency(1, 1.0, 1, 2, 50, 60, 1.0)).rows if row.met is not None] == [False]
     assert delay(None).rows == []
+
+
+def test_every_row_of_the_peers_has_a_cell_for_every_column() -> None:
+    section = peers({KAIROS: [Run(9, 0.01, 0.02)], PEERS[0].name: [Run(9, 0.5, 0.6, 0.1, 0.1)]}, [], 230.0)
+    assert {len(row.more) + 1 for row in section.rows} == {len(section.columns)}
+
+
+def test_every_peer_has_its_program_and_its_requirements() -> None:
+    folder = Path(whole_job.__file__).parent / "peers"
+    for peer in PEERS:
+        assert (folder / f"{peer.module}.py").is_file()
+        assert "--hash=sha256:" in (folder / f"{peer.venv}.txt").read_text()
+
+
+def test_bars_are_as_long_as_the_logarithm() -> None:
+    svg = bars("x.svg", "a < b", "us", [("one", 1.0), ("ten", 10.0), ("hundred", 100.0)]).svg
+    assert ElementTree.fromstring(svg).find("{http://www.w3.org/2000/svg}title") is not None
+    widths = [float(found) for found in re.findall(r"width='([\d.]+)' height='20'", svg)]
+    assert widths[2] - widths[1] == pytest.approx(widths[1] - widths[0], abs=0.2)
 
 
 def test_the_page_holds_every_row_and_says_which_goal_was_missed() -> None:
@@ -108,7 +133,7 @@ def test_spread_of_nothing() -> None:
 
 
 def test_the_peer_keeps_the_same_counts() -> None:
-    peer = import_module("benchmarks.peers.tutorial_faust")
+    peer = import_module("benchmarks.peers.shop_job")
     profile: dict[str, str] = {}
     for number in range(3):
         event = {

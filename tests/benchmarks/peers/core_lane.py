@@ -1,0 +1,89 @@
+"""Kairos's own core for a peer: what a lane does with a chunk (fence, profiles, decisions, outbox), without Faust.
+
+The very code that the worker runs (`models`, `services.state`): what is compared is the engine around it.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.peers.progress import CHUNK
+
+import config
+from config.loader import load_definitions
+from config.topics import CLICKSTREAM, INPUT_NAMES
+from models.brain import Brain
+from models.campaigns.conditions import condition_fault
+from models.chunk import read_chunk
+from models.wire import Record
+from services.state.redis_lane import RedisLaneStore, connect
+from services.state.step import OutboxEntry, Position, begin, decode_entry, open_lane, read_position, work
+
+
+def load_brain() -> Brain:
+    """The policies that ship with Kairos."""
+    return Brain(load_definitions(Path(config.__file__).parent, condition_fault))
+
+
+def tame_collector() -> None:
+    """Python's garbage collector as Kairos's worker sets it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+class CoreLane:
+    """One partition of the peer's topic, taken for one of `clickstream`.
+
+    Parameters
+    ----------
+    number, lanes : partition, and how many there are.
+    """
+
+    def __init__(self, redis_url: str, number: int, lanes: int, brain: Brain) -> None:
+        self._number, self._lanes, self._brain = number, lanes, brain
+        self._store = RedisLaneStore(connect(redis_url), number)
+        self._store.commit(open_lane(self._store, number, int(time.time() * 1000), brain).change)
+        self._position = read_position(self._store)
+        self._published = [self._position.fence.seq]
+
+    def apply(self, records: Sequence[Record]) -> list[OutboxEntry]:
+        """Apply records of the partition in transactions of at most 1,000; returns what has to be published, in order.
+
+        The entry of a transaction is taken out of Redis by the next one: it has to be published until then.
+        """
+        return [self._transaction(records[first : first + CHUNK]) for first in range(0, len(records), CHUNK)]
+
+    def _transaction(self, records: Sequence[Record]) -> OutboxEntry:
+        position = self._position
+        batch = read_chunk(
+            records,
+            topic=CLICKSTREAM.name,
+            topic_index=INPUT_NAMES.index(CLICKSTREAM.name),
+            lane=self._number,
+            lanes=self._lanes,
+            start=records[0].offset,
+            end=records[-1].offset + 1,
+            future_limit_ms=300_000,
+        )
+        loaded, users = begin(self._store, position, batch)
+        done = work(loaded, users, batch, self._brain, self._published)
+        due = self._store.commit(done.change)
+        self._position = Position(done.fence, done.state, due, max(position.broker_ms, batch.broker_ms))
+        self._published = [done.fence.seq]
+        assert done.change.outbox is not None
+        return decode_entry(done.change.outbox)
+
+
+def headers_of(entry: OutboxEntry, number: int) -> list[tuple[str, bytes]]:
+    """Headers of the entry's record `number`, as Kairos's own producer writes them."""
+    return [
+        *entry.outputs[number].headers,
+        ("kairos-lane", str(entry.lane).encode()),
+        ("kairos-epoch", str(entry.epoch).encode()),
+        ("kairos-seq", str(entry.seq).encode()),
+        ("kairos-n", str(number).encode()),
+    ]
