@@ -2,9 +2,8 @@
 
     python -m benchmarks.peers.aiokafka_core KAFKA TOPIC REDIS_URL EVENTS
 
-`getmany`, one transaction per partition and 1,000 events, and Kairos's own producer for what was decided. In its
-favour: Redis is called without a thread (the loop stands still meanwhile), one topic instead of four that have to be
-merged by time, no ticks, no figures for the page. What it does not do: hand lanes over at a rebalance, go on from the
+`getmany`, one transaction for a partition and 1,000 events, and Kairos's own producer for what was decided. In its
+favour: one topic instead of four that have to be merged by time, no ticks, no figures for the page. What it does not do: hand lanes over at a rebalance, go on from the
 fence, find gaps, set a record aside that cannot be applied, take new models or policies, stop in order.
 """
 
@@ -46,7 +45,7 @@ async def run(task: Task) -> None:
         fetched = await consumer.getmany(timeout_ms=1000, max_records=CHUNK * len(lanes))
         for tp, found in fetched.items():
             records = [Record(r.offset, r.timestamp, r.key, r.value, r.headers) for r in found]
-            for entry in lanes[tp].apply(records):
+            for entry in await lanes[tp].apply(records):
                 await outlet.publish(entry)
             progress.add(len(records))
 

@@ -10,7 +10,7 @@ no recovery store, so that nothing is snapshotted. Its sink chooses the partitio
 from __future__ import annotations
 
 import bytewax.operators as op
-from benchmarks.peers.core_lane import CoreLane, headers_of, load_brain, tame_collector
+from benchmarks.peers.core_lane import BlockingLanes, headers_of, tame_collector
 from benchmarks.peers.progress import CHUNK, Progress, task_of
 from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource, KafkaSourceMessage
 from bytewax.dataflow import Dataflow
@@ -24,8 +24,7 @@ Bytes = bytes | None
 def flow(*arguments: str) -> Dataflow:
     """The dataflow; it ends the process when all events were seen."""
     task = task_of(list(arguments))
-    brain, progress = load_brain(), Progress(task.events)
-    lanes = [CoreLane(task.redis_url, number, PARTITIONS, brain) for number in range(PARTITIONS)]
+    lanes, progress = BlockingLanes(task.redis_url, PARTITIONS), Progress(task.events)
     tame_collector()
 
     def decide(batch: list[KafkaSourceMessage[Bytes, Bytes]]) -> list[KafkaSinkMessage[Bytes, Bytes]]:
@@ -36,7 +35,7 @@ def flow(*arguments: str) -> Dataflow:
         decided = [
             KafkaSinkMessage(output.key, output.value, output.topic, headers_of(entry, number), output.partition)
             for partition, records in partitions.items()
-            for entry in lanes[partition].apply(records)
+            for entry in lanes.apply(partition, records)
             for number, output in enumerate(entry.outputs)
         ]
         progress.add(len(batch))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
 from benchmarks.peers.progress import CHUNK
 
 import config
@@ -19,8 +20,9 @@ from models.brain import Brain
 from models.campaigns.conditions import condition_fault
 from models.chunk import read_chunk
 from models.wire import Record
-from services.state.redis_lane import RedisLaneStore, connect
-from services.state.step import OutboxEntry, Position, begin, decode_entry, open_lane, read_position, work
+from services.state.link import Link
+from services.state.redis_lane import RedisLaneStore
+from services.state.step import NOTHING, OutboxEntry, Position, ask, decode_entry, opening, position_of, work
 
 
 def load_brain() -> Brain:
@@ -45,20 +47,24 @@ class CoreLane:
 
     def __init__(self, redis_url: str, number: int, lanes: int, brain: Brain) -> None:
         self._number, self._lanes, self._brain = number, lanes, brain
-        self._store = RedisLaneStore(connect(redis_url), number)
-        self._store.commit(open_lane(self._store, number, int(time.time() * 1000), brain).change)
-        self._position = read_position(self._store)
-        self._published = [self._position.fence.seq]
+        self._store = RedisLaneStore(Link(redis_url), number)
+        self._position: Position | None = None
+        self._published: list[int] = []
 
-    def apply(self, records: Sequence[Record]) -> list[OutboxEntry]:
+    async def apply(self, records: Sequence[Record]) -> list[OutboxEntry]:
         """Apply records of the partition in transactions of at most 1,000; returns what has to be published, in order.
 
         The entry of a transaction is taken out of Redis by the next one: it has to be published until then.
         """
-        return [self._transaction(records[first : first + CHUNK]) for first in range(0, len(records), CHUNK)]
+        return [await self._transaction(records[first : first + CHUNK]) for first in range(0, len(records), CHUNK)]
 
-    def _transaction(self, records: Sequence[Record]) -> OutboxEntry:
-        position = self._position
+    async def _open(self) -> Position:
+        loaded = await self._store.load(*NOTHING)
+        await self._store.commit(opening(loaded, self._number, int(time.time() * 1000), self._brain).change)
+        return position_of(await self._store.load(*NOTHING))
+
+    async def _transaction(self, records: Sequence[Record]) -> OutboxEntry:
+        position = self._position or await self._open()
         batch = read_chunk(
             records,
             topic=CLICKSTREAM.name,
@@ -69,13 +75,27 @@ class CoreLane:
             end=records[-1].offset + 1,
             future_limit_ms=300_000,
         )
-        loaded, users = begin(self._store, position, batch)
+        question, users = ask(position, batch)
+        loaded = await self._store.load(*question)
         done = work(loaded, users, batch, self._brain, self._published)
-        due = self._store.commit(done.change)
+        due = await self._store.commit(done.change)
         self._position = Position(done.fence, done.state, due, max(position.broker_ms, batch.broker_ms))
         self._published = [done.fence.seq]
         assert done.change.outbox is not None
         return decode_entry(done.change.outbox)
+
+
+class BlockingLanes:
+    """The lanes for a framework whose functions are plain ones: a loop of its own runs until Redis has answered."""
+
+    def __init__(self, redis_url: str, lanes: int) -> None:
+        brain = load_brain()
+        self._lanes = [CoreLane(redis_url, number, lanes, brain) for number in range(lanes)]
+        self._loop = uvloop.new_event_loop()
+
+    def apply(self, number: int, records: Sequence[Record]) -> list[OutboxEntry]:
+        """See :meth:`CoreLane.apply`."""
+        return self._loop.run_until_complete(self._lanes[number].apply(records))
 
 
 def headers_of(entry: OutboxEntry, number: int) -> list[tuple[str, bytes]]:

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 
-from benchmarks.peers.core_lane import CoreLane, headers_of, load_brain, tame_collector
+from benchmarks.peers.core_lane import BlockingLanes, headers_of, tame_collector
 from benchmarks.peers.progress import CHUNK, Progress, Task, task_of
 from quixstreams import Application
 from quixstreams.kafka import Producer
@@ -30,15 +30,14 @@ class CoreSink(BatchingSink):  # type: ignore[misc]  # it is untyped here: not i
 
     def __init__(self, task: Task, producer: Producer) -> None:
         super().__init__(on_client_connect_success=lambda: None)
-        brain = load_brain()
-        self._lanes = [CoreLane(task.redis_url, number, PARTITIONS, brain) for number in range(PARTITIONS)]
+        self._lanes = BlockingLanes(task.redis_url, PARTITIONS)
         self._producer = producer
         self._progress = Progress(task.events)
         tame_collector()
 
     def write(self, batch: SinkBatch) -> None:
         records = [Record(item.offset, item.timestamp, item.key, item.value, item.headers or ()) for item in batch]
-        for entry in self._lanes[batch.partition].apply(records):
+        for entry in self._lanes.apply(batch.partition, records):
             for number, output in enumerate(entry.outputs):
                 headers = headers_of(entry, number)
                 self._producer.produce(output.topic, output.value, output.key, headers, output.partition)
