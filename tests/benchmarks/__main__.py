@@ -15,15 +15,16 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from benchmarks import hot_path, latency, sections, sizes, whole_job
-from benchmarks.ground import ROOT, Ground, start
+from benchmarks import growth, hot_path, latency, sections, sizes, starts, whole_job
+from benchmarks.ground import ROOT, Ground
+from benchmarks.ground import start as start_ground
 from benchmarks.peers_table import PEERS
 from benchmarks.report import Report, Section
 from benchmarks.shop import DAY_SPAN_MS, LIVE_SPAN_MS, ShopRecord, publish, shop_events
 from benchmarks.venvs import python_of, versions_of
 from rich.console import Console
 
-PARTS = ("peers", "day", "latency", "profile", "size")
+PARTS = ("peers", "day", "latency", "users", "rules", "starts", "profile", "size")
 TARGET = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
 PROFILE = ROOT / "docs" / "performance-profile.txt"
@@ -43,7 +44,7 @@ def main() -> None:
     console, begun_s = Console(), time.monotonic()
     if not console.is_terminal:
         console = Console(width=132)
-    with console.status("Starting broker and Redis ...") as status, start() as ground:
+    with console.status("Starting broker and Redis ...") as status, start_ground() as ground:
         report = Report(datetime.now().astimezone().date(), ground.broker, _redis_version(ground))
         bench = Bench(ground, status.update, quick=given.quick)
         for part in wanted:
@@ -79,6 +80,9 @@ class Bench:
             "peers": self._peers,
             "day": self._day,
             "latency": self._latency,
+            "users": self._users,
+            "rules": self._rules,
+            "starts": self._starts,
             "profile": self._profile,
             "size": self._size,
         }
@@ -107,9 +111,33 @@ class Bench:
         return sections.day(whole_job.kairos_run(self._ground, len(records)))
 
     def _latency(self) -> Section:
-        self._tell("Latency ...")
-        seconds = 8 if self._quick else latency.SECONDS
-        return sections.delay(latency.measure(self._ground, seconds) if self._ground.apache else None)
+        found = []
+        for rate in latency.RATES if self._ground.apache else ():
+            self._tell(f"Latency at {rate:,} events/s ...")
+            self._ground.renew_topics()
+            self._ground.clear()
+            found.append(latency.measure(self._ground, rate, latency.WARM_S + 5 if self._quick else latency.SECONDS))
+        return sections.delay(found)
+
+    def _users(self) -> Section:
+        counts, events = ((1_000, 10_000), 20_000) if self._quick else ((10_000, 100_000, 1_000_000), 120_000)
+        return sections.users(growth.by_users(self._ground, counts, events, _now_ms(), self._tell))
+
+    def _rules(self) -> Section:
+        events = 12_000 if self._quick else 80_000
+        ground, now_ms, tell = self._ground, _now_ms(), self._tell
+        return sections.rules(
+            growth.by_campaigns(ground, (1, 10, 100), events, now_ms, tell, all_match=False),
+            growth.by_campaigns(ground, (1, 10, 100), events // 4, now_ms, tell, all_match=True),
+            growth.by_experiments(ground, (1, 10, 50), events, now_ms, tell),
+        )
+
+    def _starts(self) -> Section:
+        if not self._ground.apache:
+            return sections.starts(None)
+        self._tell("Start-up, and recovery after kill -9 ...")
+        self._ground.renew_topics()
+        return sections.starts(starts.measure(self._ground))
 
     def _profile(self) -> Section:
         self._tell("Profile of the hot path ...")
@@ -122,8 +150,12 @@ class Bench:
         return sections.size(sizes.measure(self._ground, days=60 if self._quick else None))
 
 
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
 def _records(events: int, span_ms: int = LIVE_SPAN_MS) -> list[ShopRecord]:
-    return list(shop_events(events, int(time.time() * 1000), span_ms=span_ms))
+    return list(shop_events(events, _now_ms(), span_ms=span_ms))
 
 
 def _redis_version(ground: Ground) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import cProfile
 import gc
 import io
 import pstats
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,23 +54,22 @@ class HotPath:
         return sum(self.parts_us.values())
 
 
-class _Lane:
-    """A lane fed by hand, as in the worker: decode, load, work, commit."""
+class HandFedLane:
+    """A lane fed by hand, as in the worker: decode, load, work, commit; `parts` are the seconds spent on each."""
 
-    def __init__(self, ground: Ground, records: Sequence[ShopRecord]) -> None:
-        ground.clear()
-        self._brain = Brain(load_definitions(PACKAGE_CONFIG_DIR, condition_fault))
+    def __init__(self, ground: Ground, brain: Brain) -> None:
+        self._brain = brain
         self._store = BlockingLaneStore(ground.redis_url, LANE)
         self._store.commit(open_lane(self._store, LANE, 1, self._brain).change)
         self._position = read_position(self._store)
         self._published: list[int] = []
-        self._chunks = [records[first : first + CHUNK] for first in range(0, len(records), CHUNK)]
         self._end = 0
         self.parts = dict.fromkeys(("decode", "Redis: load", "work", "Redis: commit"), 0.0)
 
-    def run(self) -> None:
-        """Apply everything."""
-        for chunk in self._chunks:
+    def run(self, records: Sequence[ShopRecord]) -> None:
+        """Apply `records`."""
+        for first in range(0, len(records), CHUNK):
+            chunk = records[first : first + CHUNK]
             marks = [time.process_time()]
             batch = self._decode(chunk)
             marks.append(time.process_time())
@@ -106,21 +106,31 @@ class _Lane:
         return merge(batches)
 
 
-def measure(ground: Ground, records: Sequence[ShopRecord], top: int = 10) -> HotPath:
-    """Run all `records` twice: once timed, once profiled."""
+@contextlib.contextmanager
+def tamed_collector() -> Iterator[None]:
+    """Python's garbage collector as the worker sets it."""
     gc.collect()
     gc.freeze()
     before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 100)  # as the worker does
+    gc.set_threshold(50_000, 20, 100)
     try:
-        timed = _Lane(ground, records)
-        timed.run()
-        lane = _Lane(ground, records)
-        profiler = cProfile.Profile()
-        profiler.runcall(lane.run)
+        yield
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def measure(ground: Ground, records: Sequence[ShopRecord], top: int = 10) -> HotPath:
+    """Run all `records` twice: once timed, once profiled."""
+    brain = Brain(load_definitions(PACKAGE_CONFIG_DIR, condition_fault))
+    with tamed_collector():
+        ground.clear()
+        timed = HandFedLane(ground, brain)
+        timed.run(records)
+        ground.clear()
+        lane = HandFedLane(ground, brain)
+        profiler = cProfile.Profile()
+        profiler.runcall(lane.run, records)
     parts = {name: seconds / len(records) * 1e6 for name, seconds in timed.parts.items()}
     stats = pstats.Stats(profiler, stream=(listing := io.StringIO()))
     stats.sort_stats("tottime").print_stats(60)

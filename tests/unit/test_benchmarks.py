@@ -10,14 +10,16 @@ from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
-from benchmarks import latency, plot, shop, sizes, whole_job
+from benchmarks import growth, latency, plot, shop, sizes, whole_job
+from benchmarks.growth import Cost
 from benchmarks.latency import Latency, quantile, summary
 from benchmarks.peers_table import PEERS
 from benchmarks.plot import bars
 from benchmarks.report import Report, Row, Section
-from benchmarks.sections import delay, peers
+from benchmarks.sections import delay, peers, rules, starts, users
 from benchmarks.shop import DAY_SPAN_MS, shop_events
 from benchmarks.sizes import Spread, by_field
+from benchmarks.starts import Starts
 from benchmarks.whole_job import KAIROS, Run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +31,7 @@ from models.profile.state import Goods, Profile
 from models.wire import Input, Record, decode
 
 END_MS = 1_900_000_000_000
+SHOP_EVENTS = {"Product Viewed", "Product Added", "Order Completed", "Products Searched"}
 
 
 @pytest.mark.parametrize("module", [latency, plot, shop, sizes, whole_job])
@@ -79,7 +82,7 @@ def test_a_quantile_is_the_one_of_the_ranked_list(ages: list[int], share: float)
 
 def test_a_latency_counts_the_measured_seconds_only() -> None:
     found = summary([(9, 9_000, 50), (10, 5, 90), (11, 40, 10), (12, 9_000, 50)], 10, 11)
-    assert (found.events, found.rate, found.p50, found.p95, found.worst) == (100, 50.0, 5, 40, 40)
+    assert (found.events, found.rate, found.p50, found.p99, found.worst) == (100, 50.0, 5, 40, 40)
 
 
 def test_a_missed_goal_is_a_missed_row() -> None:
@@ -88,13 +91,34 @@ def test_a_missed_goal_is_a_missed_row() -> None:
     assert not any(row.met is False for row in peers(runs, [], 230.0).rows)
     missed = [row.what for row in peers({**runs, KAIROS: [slow]}, [], 230.0).rows if row.met is False]
     assert missed == [peer.name for peer in PEERS if peer.goal] + [f"{KAIROS}: events per second"]
-    assert [row.met for row in delay(Latency(1, 1.0, 1, 2, 50, 60, 1.0)).rows if row.met is not None] == [False]
-    assert delay(None).rows == []
+    at_rates = [Latency(rate, 1, 1.0, 1, 51, 60, 70, 1.0) for rate in (1_000, 20_000)]
+    assert [row.met for row in delay(at_rates).rows] == [None, False]
+    assert delay([]).rows == []
+    costs = [Cost(1, 10.0, 1.0), Cost(10, 21.0, 1.0), Cost(100, 19.9, 1.0)]
+    assert [row.met for row in users(costs).rows] == [None, False, False]
+    assert [row.met for row in rules(costs, costs, costs).rows] == [None, None, True] + [None] * 6
+    lost = Starts(1.0, 10.0, 12.0, 13.0, 1_000, 12_000, lost=1, twice=0)
+    assert [row.met for row in starts(lost).rows if row.met is not None] == [False]
 
 
-def test_every_row_of_the_peers_has_a_cell_for_every_column() -> None:
-    section = peers({KAIROS: [Run(9, 0.01, 0.02)], PEERS[0].name: [Run(9, 0.5, 0.6, 0.1, 0.1)]}, [], 230.0)
-    assert {len(row.more) + 1 for row in section.rows} == {len(section.columns)}
+def test_every_row_has_a_cell_for_every_column() -> None:
+    costs = [Cost(1, 10.0, 1.0), Cost(10, 11.0, 1.0)]
+    sections = [
+        peers({KAIROS: [Run(9, 0.01, 0.02)], PEERS[0].name: [Run(9, 0.5, 0.6, 0.1, 0.1)]}, [], 230.0),
+        delay([Latency(20_000, 1, 1.0, 1, 2, 50, 60, 1.0)]),
+        users([Cost(one.count, 1.0, 1.0, 300.0) for one in costs]),
+        rules(costs, costs, costs),
+    ]
+    for section in sections:
+        assert {len(row.more) + 1 for row in section.rows} == {len(section.columns)}
+
+
+def test_the_definitions_that_grow_are_different_ones() -> None:
+    hundred = growth.campaigns(100)
+    assert len({one.id for one in hundred}) == 100
+    assert sum(one.trigger.event in SHOP_EVENTS for one in hundred) == 40
+    assert all(one.trigger.event in SHOP_EVENTS for one in growth.campaigns(100, all_match=True))
+    assert len({one.id for one in growth.experiments(50)}) == 50
 
 
 def test_every_peer_has_its_program_and_its_requirements() -> None:
