@@ -13,6 +13,7 @@ from config.settings import UnknownSettingError
 from models.errors import KairosError
 from services.bootstrap import BAD_INPUT, setting_faults
 from services.cli import audit, letters, look, ops, run
+from services.cli.experiments import experiments_app
 from services.cli.train import train_app
 from services.jobs.evaluate.cli import evaluate_app
 
@@ -30,6 +31,7 @@ app.command("worker", rich_help_panel="Run")(run.worker)
 app.command("audit", rich_help_panel="Prove")(audit.audit)
 app.add_typer(evaluate_app, rich_help_panel="Prove")
 app.add_typer(train_app, rich_help_panel="Prove")
+app.add_typer(experiments_app, rich_help_panel="Prove")
 app.command("story", rich_help_panel="Look")(look.story)
 app.command("why", rich_help_panel="Look")(look.why)
 app.command("offers", rich_help_panel="Look")(look.offers)

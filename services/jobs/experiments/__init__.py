@@ -1,0 +1,1 @@
+"""Experiments outside the stream: results of a file, power calculator, simulation."""
