@@ -6,13 +6,16 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from models.errors import ConfigurationError
@@ -26,6 +29,9 @@ from models.experiments.power import (
     power_of,
     users_needed,
 )
+
+if TYPE_CHECKING:
+    from services.jobs.experiments.simulation.figures import Figure
 
 experiments_app = typer.Typer(
     name="experiments", help="A/B tests: plan them, read results, see what the methods are worth.", no_args_is_help=True
@@ -242,3 +248,53 @@ def _show_results(document: Mapping[str, Any]) -> None:
     console.print(f"sample ratio: {text}{' ALARM' if ratio['alarm'] else ''} ({counts})", style=style, highlight=False)
     for caution in document["cautions"]:
         console.print(f"- {caution}", markup=False, highlight=False)
+
+
+@experiments_app.command()
+def simulate(
+    worlds: Annotated[int, typer.Option(min=20, help="Number of worlds of each kind.")] = 2_000,
+    only: Annotated[str, typer.Option(help="Kinds of worlds a,b; without it, all.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Another seed than the one in the file.")] = None,
+    form: Annotated[Literal["table", "json", "markdown"], typer.Option("--format", help="How to print it.")] = "table",
+) -> None:
+    """What the methods are worth, in worlds whose truth is known: false positives, power, coverage, sample.
+
+    Ends with 1 when a figure misses its limit.
+    """
+    from services.jobs.experiments.simulation.run import KINDS, SEED, as_markdown
+    from services.jobs.experiments.simulation.run import simulate as run
+
+    kinds = _names(only) or tuple(KINDS)
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        Console(stderr=True).print(f"bad_option: {unknown[0]!r} is none of {', '.join(KINDS)}", style="red")
+        raise typer.Exit(2)
+    figures = []
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        for kind in kinds:
+            task = bar.add_task(kind, total=worlds)
+            figures += run(kind, worlds, SEED if seed is None else seed, partial(bar.advance, task))
+    if form == "json":
+        rows = [{**asdict(figure), "holds": figure.holds} for figure in figures]
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    elif form == "markdown":
+        sys.stdout.write(as_markdown(figures))
+    else:
+        _show_figures(figures)
+    if not all(figure.holds for figure in figures):
+        raise typer.Exit(1)
+
+
+def _show_figures(figures: Sequence[Figure]) -> None:
+    console = Console()
+    world = ""
+    for figure in figures:
+        if figure.world != world:
+            world = figure.world
+            console.print(f"\n{world} ({figure.worlds:,} worlds)", style="bold", highlight=False)
+        limit = "" if figure.limit is None else f"{figure.sense} {figure.limit:.4f}"
+        value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:.4f}"
+        mark = "" if figure.limit is None else "ok" if figure.holds else "MISSED"
+        text = f"  {figure.method:<40}{figure.measure:<34}{value:>8}  {limit:<16} {mark}"
+        console.print(text, style=None if figure.holds else "bold red", highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Seeded worlds with a known truth, through the statistics that the service uses: what the methods are worth."""
