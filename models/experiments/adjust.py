@@ -35,8 +35,9 @@ def theta(pooled: Moments, outcome: Floats, covariates: Sequence[int]) -> Floats
     solved = np.zeros(len(covariates))
     if used.any():
         unit = scale[used]
-        inverse = np.linalg.pinv(of_covariates[np.ix_(used, used)] / np.outer(unit, unit), rcond=1e-10)
-        solved[used] = inverse @ (with_outcome[used] / unit) / unit
+        matrix, right = of_covariates[np.ix_(used, used)] / np.outer(unit, unit), with_outcome[used] / unit
+        sound = np.linalg.det(matrix) > 1e-8
+        solved[used] = (np.linalg.solve(matrix, right) if sound else np.linalg.pinv(matrix, rcond=1e-10) @ right) / unit
     return solved
 
 
@@ -113,6 +114,21 @@ def _adjusted(
         found.append((average - shift, spread / arm.n))
     (first, of_first), (second, of_second) = found
     return checked(Estimate(first, second, of_first, of_second, arms[0].n, arms[1].n))
+
+
+def user_variance(whole: Moments, values: int) -> float:
+    """Variance of one user's value (adjusted for the covariates) among all users together.
+
+    Parameters
+    ----------
+    whole : sums of both arms. values : 1 for an average, 2 for a ratio; covariates come after them.
+    """
+    outcome = _linearised(whole) if values == 2 else np.eye(1, len(whole.sums))[0]
+    covariates = list(range(values, len(whole.sums)))
+    residual = outcome.copy()
+    if covariates:
+        residual[covariates] -= theta(whole, outcome, covariates)
+    return max(0.0, float(residual @ whole.covariances @ residual))
 
 
 def post_stratified(control: Mapping[str, Mean], treatment: Mapping[str, Mean]) -> Estimate | Shortage:

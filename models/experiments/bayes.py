@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
+from models.experiments.crossing import legendre
 from models.experiments.sums import Floats
 
 _NODES = 32
@@ -75,7 +76,7 @@ def _grid(means: Floats, errors: Floats) -> tuple[float, Floats, Floats]:
     low, high = (means - _REACH * errors).max(), (means + _REACH * errors).max()
     around = np.concatenate([means + step * errors for step in (-_REACH, -3.0, 0.0, 3.0, _REACH)])
     ends = np.unique(np.clip(around, low, high))
-    points, weights = np.polynomial.legendre.leggauss(_NODES)
+    points, weights = legendre(_NODES)
     half = np.diff(ends)[:, None] / 2.0
     middle = (ends[1:] + ends[:-1])[:, None] / 2.0
     return float(low), (middle + half * points).ravel(), (half * weights).ravel()

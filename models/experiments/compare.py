@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from models.experiments.adjust import cuped, cuped_ratio
+from models.experiments.adjust import cuped, cuped_ratio, user_variance
 from models.experiments.always_valid import LEAST_USERS_PER_ARM, Mixture, Running, look
 from models.experiments.estimate import Effect, Estimate, of_means, of_ratios, of_shares
 from models.experiments.fixed import Interval, newcombe_interval, two_proportion_z, welch
@@ -103,6 +103,23 @@ def estimated(
     return of_means(control.one(0), treatment.one(0))
 
 
+def watched(metric: MetricPlan, control: Moments, treatment: Moments, effect: Effect) -> Effect:
+    """The effect with a variance that may be looked at early.
+
+    Notes
+    -----
+    In an arm with few users of many, too little has happened at first to tell its own variance: one that saw nothing by
+    chance would seem certain of it. Of arms of unlike size the larger is trusted for both (the variance of all users
+    together), wherever that is more cautious. Watched at 5 %, 1 % of the users in one arm and an event that 1 % have,
+    the arms' own variances raised a false alarm in 40 % of the worlds, these in 3 %.
+    """
+    small, large = sorted((control.n, treatment.n))
+    if 2 * small >= large:
+        return effect
+    together = user_variance(control + treatment, metric.values) * (1.0 / control.n + 1.0 / treatment.n)
+    return effect._replace(variance=max(effect.variance, together))
+
+
 def share(arm: Moments) -> Proportion:
     """Users and those with the event; sums may lag behind each other for a moment, so they are held in order."""
     successes = max(0, int(arm.sums[0]))
@@ -124,14 +141,17 @@ def compare(
     if isinstance(found, str):
         return replace(result, shortage=found), memory
     alpha = simultaneous(plan.alpha, plan.family) if metric.role == "primary" else plan.alpha
-    effect, lift = found.absolute(), found.relative()
-    memory = _remember(plan, metric, variant, found, alpha, memory)
+    lift = found.relative()
+    effect = watched(metric, control, treatment, found.absolute())
+    if not isinstance(lift, str):
+        lift = lift._replace(variance=lift.variance * effect.variance / found.absolute().variance)
+    memory = _remember(plan, metric, variant, (effect, lift), alpha, found, memory)
     result = replace(
         result,
         control=found.control,
         treatment=found.treatment,
         difference=effect.value,
-        error=math.sqrt(effect.variance),
+        error=math.sqrt(found.absolute().variance),
         lift=None if isinstance(lift, str) else lift.value,
         fixed=_once(metric, control, treatment, found, 1.0 - alpha),
         always_valid=memory.absolute,
@@ -140,13 +160,23 @@ def compare(
     return _in_force(plan, result, effect, lift, memory), memory
 
 
-def _remember(plan: Plan, metric: MetricPlan, variant: str, found: Estimate, alpha: float, memory: Memory) -> Memory:
-    effect, lift = found.absolute(), found.relative()
-    if min(found.n_control, found.n_treatment) >= LEAST_USERS_PER_ARM:
-        mixture = plan.mixture(metric, variant)
-        memory = replace(memory, absolute=memory.absolute.seen(*look(effect, mixture, alpha)))
-        if not isinstance(lift, str):
-            memory = replace(memory, lift=memory.lift.seen(*look(lift, _relative(mixture, found.control), alpha)))
+def _remember(
+    plan: Plan,
+    metric: MetricPlan,
+    variant: str,
+    effects: tuple[Effect, Effect | Shortage],
+    alpha: float,
+    found: Estimate,
+    memory: Memory,
+) -> Memory:
+    if min(found.n_control, found.n_treatment) < LEAST_USERS_PER_ARM:
+        # With so few users the estimates are not normal yet: no method looks.
+        return memory
+    effect, lift = effects
+    mixture = plan.mixture(metric, variant)
+    memory = replace(memory, absolute=memory.absolute.seen(*look(effect, mixture, alpha)))
+    if not isinstance(lift, str):
+        memory = replace(memory, lift=memory.lift.seen(*look(lift, _relative(mixture, found.control), alpha)))
     planned = plan.planned_pair(variant)
     if plan.method in {"obrien-fleming", "pocock"} and planned is not None:
         spending: Spending = "pocock" if plan.method == "pocock" else "obrien-fleming"

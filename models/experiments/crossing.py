@@ -59,7 +59,7 @@ class Walk:
         reach = min(bound * math.sqrt(information), FAR * math.sqrt(information) + abs(drift) * information)
         # Nodes half a standard deviation of a step apart, nearer at the ends.
         wanted = 16 * math.ceil((16 + 4.0 * reach / spread) / 16)
-        points, weights = _legendre(min(_LARGEST, max(_SMALLEST, wanted)))
+        points, weights = legendre(min(_LARGEST, max(_SMALLEST, wanted)))
         nodes = points * reach
         gaps = (nodes[:, None] - (self.nodes + drift * step)[None, :]) / spread
         density = np.exp(-0.5 * gaps * gaps) @ self.mass / (spread * math.sqrt(2.0 * math.pi))
@@ -88,6 +88,7 @@ def crossing(information: Sequence[float], bounds: Sequence[float], drift: float
 
 
 @lru_cache(maxsize=32)
-def _legendre(number: int) -> tuple[Floats, Floats]:
+def legendre(number: int) -> tuple[Floats, Floats]:
+    """Nodes and weights of Gauss and Legendre's integration on [-1, 1]."""
     points, weights = np.polynomial.legendre.leggauss(number)
     return points, weights

@@ -63,6 +63,9 @@ class Estimate:
             return "control_near_zero"
         quotient = self.treatment / self.control
         variance = (self.variance_treatment + quotient**2 * self.variance_control) / self.control**2
+        if variance <= 0.0:
+            # Nobody in the treatment did anything: the delta method has no line to follow.
+            return "no_variance"
         lift = (self.treatment - self.control) / abs(self.control)
         return Effect(lift, variance, self.n_control + self.n_treatment)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from models.experiments.always_valid import LEAST_USERS_PER_ARM, Mixture, half_width, one_sided_reach
-from models.experiments.compare import estimated
+from models.experiments.compare import estimated, watched
 from models.experiments.estimate import Effect
 from models.experiments.plan import MetricPlan
 from models.experiments.sums import Moments
@@ -47,8 +47,7 @@ def combined(metric: MetricPlan, cohorts: Sequence[Cohort]) -> Effect | None:
     Notes
     -----
     Weights n_c n_t / (n_c + n_t), as Cochran's, do not depend on outcomes; inverse variances would favour the steps
-    in which by chance little happened. For the same reason both arms share one variance, that of all users of the
-    step: with 1 % of the users, the arm with the change has too few events to tell its own.
+    in which by chance little happened.
 
     References
     ----------
@@ -69,21 +68,15 @@ def combined(metric: MetricPlan, cohorts: Sequence[Cohort]) -> Effect | None:
         found = estimated(metric, control, treatment)
         if isinstance(found, str):
             continue
-        effect = found.absolute()
+        effect = watched(metric, control, treatment, found.absolute())
         weight = control.n * treatment.n / (control.n + treatment.n)
         total += weight
         value += weight * effect.value
-        variance += weight**2 * _variance(metric, control, treatment, effect.variance)
+        variance += weight**2 * effect.variance
         users += effect.n
     if not total or variance <= 0.0:
         return None
     return Effect(value / total, variance / total**2, users)
-
-
-def _variance(metric: MetricPlan, control: Moments, treatment: Moments, unpooled: float) -> float:
-    if metric.kind == "ratio" or len(control.sums) > metric.values:
-        return unpooled
-    return (control + treatment).one(0).variance * (1.0 / control.n + 1.0 / treatment.n)
 
 
 def next_move(

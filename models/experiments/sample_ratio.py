@@ -63,7 +63,8 @@ def log_evidence(epochs: Sequence[Epoch], concentration: float = CONCENTRATION) 
     -----
     The probability of the counts under a Dirichlet mixture of ratios around the planned one, over their probability
     under the planned one. If the plan holds, it reaches 1 / a with probability at most a, ever. Each epoch of constant
-    weights is a process of its own; their product is one again.
+    weights is a process of its own; their product is one again. Many short epochs, as the batches of a bandit, leave
+    each little to learn from: there the finished test, with the sums of the propensities, finds more.
 
     References
     ----------

@@ -160,8 +160,12 @@ class Moments:
     @property
     def covariances(self) -> Floats:
         """Matrix of the sample covariances."""
-        indices = range(len(self.sums))
-        return np.array([[self.covariance(i, j) for j in indices] for i in indices], dtype=np.float64)
+        size = len(self.sums)
+        found = np.zeros((size, size))
+        for i in range(size):
+            for j in range(i, size):
+                found[i, j] = found[j, i] = self.covariance(i, j)
+        return found
 
     def one(self, index: int) -> Mean:
         """Sums of one of the values alone."""

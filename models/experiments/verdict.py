@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias
 
 from models.experiments.always_valid import LEAST_USERS_PER_ARM, one_sided_reach
 from models.experiments.bayes import Posterior, posterior
-from models.experiments.compare import Comparison, Memory, compare, estimated
-from models.experiments.many import holm
+from models.experiments.compare import Comparison, Memory, compare, estimated, watched
+from models.experiments.many import benjamini_hochberg, holm
 from models.experiments.plan import MetricPlan, Plan
 from models.experiments.power import days_to_decide
 from models.experiments.sample_ratio import FINISHED_ALARM, LIVE_ALARM, Epoch, chi_squared_p, log_evidence
@@ -69,7 +69,10 @@ class SampleRatio:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One comparison on the card: `claim` is what may be said after all adjustments."""
+    """One comparison on the card: `claim` is what may be said after all adjustments.
+
+    `p_adjusted` is Holm's for primary metrics, Benjamini and Hochberg's for exploratory ones.
+    """
 
     comparison: Comparison
     p_adjusted: float | None
@@ -118,10 +121,10 @@ def judge(plan: Plan, reading: Reading, memories: Memories | None = None) -> tup
     """
     kept = dict(memories or {})
     ratio = _sample_ratio(plan, reading)
-    lines = []
+    lines: list[Line] = []
     for metric in plan.metrics:
         arms = {name: reading.matured[name][metric.id] for name in plan.weights}
-        chances = _chances(metric, arms)
+        found = []
         for variant in plan.treatments:
             before = kept.get((variant, metric.id), Memory())
             compared, memory = compare(plan, metric, variant, arms, before)
@@ -129,7 +132,8 @@ def judge(plan: Plan, reading: Reading, memories: Memories | None = None) -> tup
                 memory = replace(memory, harmed=memory.harmed or _harmed(plan, metric, variant, reading))
             kept[variant, metric.id] = memory
             claim: Claim = "harm" if metric.role == "guardrail" and memory.harmed else "undecided"
-            lines.append(Line(compared, compared.p, claim, chances.get(variant)))
+            found.append(Line(compared, compared.p, claim))
+        lines += _with_chances(metric, found)
     lines = _claims(plan, lines)
     return _card(plan, reading, ratio, lines, kept), kept
 
@@ -147,17 +151,16 @@ def _sample_ratio(plan: Plan, reading: Reading) -> SampleRatio:
     return SampleRatio(p is not None and p < FINISHED_ALARM, p=p)
 
 
-def _chances(metric: MetricPlan, arms: Mapping[str, Moments]) -> dict[str, Posterior]:
-    control, *others = arms
-    known: dict[str, tuple[float, float]] = {}
-    for name in others:
-        found = estimated(metric, arms[control], arms[name])
-        if isinstance(found, str):
-            return {}
-        known[control] = (found.control, found.variance_control)
-        known[name] = (found.treatment, found.variance_treatment)
-    values = posterior(list(known.values()), higher_is_better=metric.higher_is_better)
-    return dict(zip(known, values, strict=True))
+def _with_chances(metric: MetricPlan, lines: Sequence[Line]) -> list[Line]:
+    """Add the Bayesian values, if all treatments have an estimate."""
+    estimates = [line.comparison.estimate for line in lines]
+    known = [(one.treatment, one.variance_treatment) for one in estimates if one is not None]
+    first = estimates[0]
+    if first is None or len(known) < len(lines):
+        return list(lines)
+    arms = [(first.control, first.variance_control), *known]
+    values = posterior(arms, higher_is_better=metric.higher_is_better)
+    return [replace(line, best=value) for line, value in zip(lines, values[1:], strict=True)]
 
 
 def _harmed(plan: Plan, metric: MetricPlan, variant: str, reading: Reading) -> bool:
@@ -171,14 +174,14 @@ def _harmed(plan: Plan, metric: MetricPlan, variant: str, reading: Reading) -> b
     found = estimated(metric, control, treatment)
     if isinstance(found, str) or min(control.n, treatment.n) < LEAST_USERS_PER_ARM:
         return False
-    effect = found.absolute()
+    effect = watched(metric, control, treatment, found.absolute())
     tau_sq = plan.mixture(metric, variant).tau_sq(effect.variance, effect.n)
     gain = effect.value if metric.higher_is_better else -effect.value
     return bool(gain + one_sided_reach(effect.variance, tau_sq, plan.alpha) < -metric.margin)
 
 
 def _claims(plan: Plan, lines: Sequence[Line]) -> list[Line]:
-    """Adjust the family; only its members may claim anything. Guardrails claim harm, the rest nothing."""
+    """Adjust for many comparisons. Only primary metrics claim gains, only guardrails harm, the rest claims nothing."""
     family = [i for i, line in enumerate(lines) if line.comparison.metric.role == "primary"]
     adjusted = holm([_p(lines[i].comparison) for i in family])
     found = list(lines)
@@ -190,6 +193,9 @@ def _claims(plan: Plan, lines: Sequence[Line]) -> list[Line]:
             found[i] = replace(lines[i], p_adjusted=None, claim=claim)
         else:
             found[i] = replace(lines[i], p_adjusted=p, claim=_direction(compared) if p < plan.alpha else "undecided")
+    explored = [i for i, line in enumerate(lines) if line.comparison.metric.role == "exploratory"]
+    for i, p in zip(explored, benjamini_hochberg([_p(lines[i].comparison) for i in explored]), strict=True):
+        found[i] = replace(lines[i], p_adjusted=None if lines[i].comparison.p is None else p)
     return found
 
 

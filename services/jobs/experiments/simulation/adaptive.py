@@ -6,11 +6,13 @@ import numpy as np
 
 from models.experiments.always_valid import Mixture, look
 from models.experiments.bandit import Batch, Weighting, allocate, compare_arms, sample_means
+from models.experiments.compare import estimated
 from models.experiments.estimate import of_means
 from models.experiments.fixed import normal_interval
-from models.experiments.plan import MetricPlan
+from models.experiments.plan import MetricPlan, Plan
 from models.experiments.rollout import STEPS, Cohort, next_move
 from models.experiments.sums import Mean, Moments
+from models.experiments.verdict import Memories, Reading, judge
 from services.jobs.experiments.simulation.figures import Figure, Tick, false_positives, least
 from services.jobs.experiments.simulation.shares import chunks
 
@@ -72,6 +74,35 @@ def _always_inside(batches: list[Batch], mixture: Mixture) -> bool:
 
 def _holds_zero(low: float, high: float) -> bool:
     return low <= 0.0 <= high
+
+
+UNBALANCED = Plan({"control": 0.95, "treatment": 0.05}, (MetricPlan("bought"),), planned=100_000)
+
+
+def unbalanced_worlds(rng: np.random.Generator, worlds: int, tick: Tick) -> list[Figure]:
+    """No difference, 1 % convert, 5 % of the users in the treatment: the card, and the arms' own variances."""
+    claimed = naive = 0
+    mixture = Mixture.of_users(100_000)
+    for size in chunks(worlds, 20):
+        for _ in range(size):
+            counts = rng.binomial([950, 50], 0.01, (100, 2)).cumsum(axis=0).tolist()
+            memories: Memories = {}
+            own = False
+            for at, (one, two) in enumerate(counts, 1):
+                arms = {"control": Moments(950 * at, (one,), (one,)), "treatment": Moments(50 * at, (two,), (two,))}
+                reading = Reading({name: {"bought": sums} for name, sums in arms.items()}, ())
+                card, memories = judge(UNBALANCED, reading, memories)
+                found = estimated(UNBALANCED.metrics[0], *arms.values())
+                if at >= 2 and not own and not isinstance(found, str):
+                    own = look(found.absolute(), mixture)[0] < UNBALANCED.alpha
+            claimed += card.verdict in {"better", "worse"}
+            naive += own
+        tick(size)
+    world = "no difference, 1 %, arms of 95 and 5 %"
+    return [
+        false_positives(world, "the card, confidence sequence", claimed / worlds, worlds),
+        Figure(world, "with the arms' own variances", "false positives", naive / worlds, worlds),
+    ]
 
 
 BOUGHT = MetricPlan("bought", role="guardrail")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from services.jobs.experiments.simulation.adaptive import bandit_worlds, rollout_worlds
+from services.jobs.experiments.simulation.adaptive import bandit_worlds, rollout_worlds, unbalanced_worlds
 from services.jobs.experiments.simulation.figures import Figure, Tick
 from services.jobs.experiments.simulation.money import money_worlds
 from services.jobs.experiments.simulation.shares import (
@@ -31,6 +31,7 @@ KINDS: Mapping[str, Callable[[np.random.Generator, int, Tick], list[Figure]]] = 
     "money": money_worlds,
     "bandit": bandit_worlds,
     "rollout": rollout_worlds,
+    "unbalanced": unbalanced_worlds,
 }
 
 

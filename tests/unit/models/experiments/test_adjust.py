@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from models.experiments.adjust import cuped, cuped_ratio, post_stratified
+from models.experiments.adjust import cuped, cuped_ratio, post_stratified, user_variance
 from models.experiments.estimate import Estimate, of_means, of_ratios, of_shares
 from models.experiments.fixed import welch
 from models.experiments.sums import Floats, Mean, Moments, Proportion
@@ -143,6 +143,18 @@ def test_post_stratification_as_a_saturated_regression() -> None:
 
 def mean_of(values: Floats) -> Mean:
     return Mean(len(values), float(values.sum()), float((values**2).sum()))
+
+
+@pytest.mark.parametrize("values", [1, 2])
+def test_variance_of_a_user_among_all(values: int) -> None:
+    rows = ratio_rows(1.0)
+    whole = moments(rows[:, [0, 1, 2]])
+    line = rows[:, 0]
+    if values == 2:
+        line = (line - line.sum() / rows[:, 1].sum() * rows[:, 1]) / rows[:, 1].mean()
+    fit = sm.OLS(line, sm.add_constant(rows[:, values:])).fit()
+    assert user_variance(whole, values) == pytest.approx(np.var(fit.resid, ddof=1), rel=1e-8)
+    assert user_variance(moments(rows[:, :1]), 1) == pytest.approx(np.var(rows[:, 0], ddof=1), rel=1e-8)
 
 
 def test_small_strata_are_taken_together() -> None:

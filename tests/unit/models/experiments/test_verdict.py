@@ -147,6 +147,14 @@ def test_exploratory_metrics_claim_nothing() -> None:
     found = card(plan, both(10_000, (1_000, 1_000), (500, 900)))
     assert found.verdict == "undecided"
     assert found.lines[1].claim == "undecided"
+    assert found.lines[1].p_adjusted == found.lines[1].comparison.p, "Benjamini and Hochberg, of one"
+
+
+def test_group_sequential_does_not_look_below_a_hundred_users_an_arm() -> None:
+    plan = replace(PLAN, method="pocock", planned=1_000)
+    found, memories = judge(plan, reading(shares(90, 5, 40)))
+    assert (found.verdict, memories["b", "bought"].clock) == ("undecided", None)
+    assert card(plan, shares(100, 5, 40)).verdict == "better"
 
 
 def test_group_sequential_decides_at_looks_only() -> None:
@@ -238,6 +246,17 @@ def test_fifty_experiments_take_less_than_a_tenth_of_a_second() -> None:
     judge(plan, given)  # imports and caches
     best = min(_timed(plan, given) for _ in range(3))
     assert best < 0.1, f"{best * 1000:.0f} ms"
+
+
+def test_a_small_arm_that_saw_nothing_is_not_certain_of_it() -> None:
+    """150 users without an event, where 1 % of the others have one: their own variance would be nothing."""
+    plan = Plan({"a": 0.95, "b": 0.05}, (BOUGHT,), planned=100_000)
+    sums = {"a": {"bought": Moments(2_850, (60,), (60,))}, "b": {"bought": Moments(150, (0,), (0,))}}
+    epoch = (Epoch((2_850, 150), (0.95, 0.05)),)
+    found, _ = judge(plan, Reading(sums, epoch))
+    assert found.verdict == "undecided"
+    guarded = replace(plan, metrics=(replace(BOUGHT, role="guardrail"),))
+    assert judge(guarded, Reading(sums, epoch))[0].verdict == "undecided"
 
 
 def _timed(plan: Plan, given: Reading) -> float:

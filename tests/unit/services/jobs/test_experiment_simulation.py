@@ -18,6 +18,7 @@ WORLDS = {
     "money": 20,
     "bandit": 60,
     "rollout": 150,
+    "unbalanced": 30,
 }
 
 
