@@ -48,7 +48,7 @@ class Comparison:
     Parameters
     ----------
     shortage : why there is no result, if there is none. control, treatment : averages (adjusted, with covariates).
-    difference, lift : absolute, and relative to the control (None near zero). fixed : the test for one look.
+    difference, lift : absolute, and relative to the control (None near zero). fixed : the test for one look, alone.
     p, interval, lift_interval : of the method in force; the p is not yet adjusted for many comparisons (a
         group-sequential test has none). crossed : z of the look that reached a group-sequential boundary, else 0.
     """
@@ -153,11 +153,11 @@ def compare(
         difference=effect.value,
         error=math.sqrt(found.absolute().variance),
         lift=None if isinstance(lift, str) else lift.value,
-        fixed=_once(metric, control, treatment, found, 1.0 - alpha),
+        fixed=once(metric, control, treatment, found, 1.0 - plan.alpha),
         always_valid=memory.absolute,
         estimate=found,
     )
-    return _in_force(plan, result, effect, lift, memory), memory
+    return _in_force(plan, result, (control, treatment), (effect, lift), alpha, memory), memory
 
 
 def _remember(
@@ -190,7 +190,8 @@ def _relative(mixture: Mixture, control: float) -> Mixture:
     return mixture if mixture.tau is None else Mixture(tau=mixture.tau / abs(control))
 
 
-def _once(metric: MetricPlan, control: Moments, treatment: Moments, found: Estimate, level: float) -> Once | None:
+def once(metric: MetricPlan, control: Moments, treatment: Moments, found: Estimate, level: float) -> Once | None:
+    """The fixed test: z and Newcombe's interval for shares, Welch's t for everything else."""
     if metric.kind == "proportion" and len(control.sums) == 1:
         one, two = share(control), share(treatment)
         test, interval = two_proportion_z(one, two), newcombe_interval(one, two, level)
@@ -199,15 +200,27 @@ def _once(metric: MetricPlan, control: Moments, treatment: Moments, found: Estim
     return None if test_t is None else Once(test_t.t, test_t.p, test_t.interval)
 
 
-def _in_force(plan: Plan, result: Comparison, effect: Effect, lift: Effect | Shortage, memory: Memory) -> Comparison:
+def _in_force(
+    plan: Plan,
+    result: Comparison,
+    arms: tuple[Moments, Moments],
+    effects: tuple[Effect, Effect | Shortage],
+    alpha: float,
+    memory: Memory,
+) -> Comparison:
+    """The result of the method that decides: intervals of a family hold together."""
+    effect, lift = effects
     if plan.method == "fixed":
-        if result.fixed is None:
-            return result
-        level = 1.0 - (simultaneous(plan.alpha, plan.family) if result.metric.role == "primary" else plan.alpha)
         assert result.estimate is not None
+        level = 1.0 - alpha
+        control, treatment = arms
+        one = once(result.metric, control, treatment, result.estimate, level)
         relative = welch(result.estimate, level, relative=True)
-        of_lift = None if relative is None else relative.interval
-        return replace(result, p=result.fixed.p, interval=result.fixed.interval, lift_interval=of_lift)
+        if one is None:
+            return result
+        return replace(
+            result, p=one.p, interval=one.interval, lift_interval=None if relative is None else relative.interval
+        )
     if plan.method == "always-valid":
         of_lift = memory.lift.interval if memory.lift.state == "sound" else None
         interval = memory.absolute.interval if memory.absolute.state == "sound" else None

@@ -29,6 +29,7 @@ from models.experiments.power import (
     power_of,
     users_needed,
 )
+from services.jobs.experiments.trial import Options, names_of, pairs_of
 
 if TYPE_CHECKING:
     from services.jobs.experiments.simulation.figures import Figure
@@ -173,21 +174,20 @@ def results(  # noqa: PLR0913, PLR0917
     """Results of any A/B test from a file: tests, intervals, sample ratio, verdict."""
     from services.jobs.experiments.results import flat, read_trial
     from services.jobs.experiments.results import results as evaluate
-    from services.jobs.experiments.trial import Options
 
     try:
         options = Options(
             variant=variant,
             control=control,
-            metrics=_names(metrics),
+            metrics=names_of(metrics),
             unit=unit,
             covariate=covariate,
             strata=strata,
-            weights=_pairs("--weights", weights),
-            caps=_pairs("--cap", cap),
-            guardrails=_names(guardrails),
-            less_is_better=_names(less_is_better),
-            minimum_effects=_pairs("--minimum-effect", minimum_effect),
+            weights=pairs_of("--weights", weights),
+            caps=pairs_of("--cap", cap),
+            guardrails=names_of(guardrails),
+            less_is_better=names_of(less_is_better),
+            minimum_effects=pairs_of("--minimum-effect", minimum_effect),
         )
         if method in {"obrien-fleming", "pocock"} and planned is None:
             raise ConfigurationError(f"bad_option: {method} needs --planned", remedy="--planned 40000")
@@ -197,23 +197,6 @@ def results(  # noqa: PLR0913, PLR0917
         raise typer.Exit(2) from error
     if not _emit(document, flat(document), form):
         _show_results(document)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _pairs(option: str, text: str) -> dict[str, float]:
-    found = {}
-    for part in _names(text):
-        name, equals, value = part.rpartition("=")
-        try:
-            found[name.strip()] = float(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise ConfigurationError(f"bad_option: {option} {part!r}", remedy=f"{option} name=number,name=number")
-    return found
 
 
 def _show_results(document: Mapping[str, Any]) -> None:
@@ -264,7 +247,7 @@ def simulate(
     from services.jobs.experiments.simulation.run import KINDS, SEED, as_markdown
     from services.jobs.experiments.simulation.run import simulate as run
 
-    kinds = _names(only) or tuple(KINDS)
+    kinds = names_of(only) or tuple(KINDS)
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         Console(stderr=True).print(f"bad_option: {unknown[0]!r} is none of {', '.join(KINDS)}", style="red")

@@ -12,8 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from models.errors import ConfigurationError
+from services.jobs.evaluate.ab import evaluate_ab
 from services.jobs.evaluate.churn import ChurnProtocol, evaluate_churn
 from services.jobs.evaluate.tables import read_purchases
+from services.jobs.experiments.trial import Options, names_of, pairs_of
 
 evaluate_app = typer.Typer(
     name="evaluate", help="Judge Kairos on your own history before going live.", no_args_is_help=True
@@ -61,6 +63,47 @@ def churn(  # noqa: PLR0913, PLR0917 - one parameter per option
     if json_path is not None:
         json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     show(console, result)
+
+
+@evaluate_app.command()
+def ab(  # noqa: PLR0913, PLR0917 - one parameter per option
+    data: Annotated[Path, typer.Option(help="CSV, Parquet or JSON lines with a variant per user, or with sums.")],
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")] = None,
+    variant: Annotated[str, typer.Option(help="Column with the variant.")] = "variant",
+    control: Annotated[str, typer.Option(help="The control; without it, the alphabetically first variant.")] = "",
+    unit: Annotated[str, typer.Option(help="Column with the user, when a user has several rows.")] = "",
+    metrics: Annotated[str, typer.Option(help="Columns a,b; without it, every column of numbers.")] = "",
+    weights: Annotated[str, typer.Option(help="Planned shares a=0.5,b=0.5; without it, equal ones.")] = "",
+    covariate: Annotated[str, typer.Option(help="Column known before the test, for CUPED.")] = "",
+    planned: Annotated[int | None, typer.Option(min=2, help="Planned users: tunes the always-valid test.")] = None,
+) -> None:
+    """A/B test: z, p, intervals, always-valid p, sample ratio. `kairos experiments results` can do more."""
+    try:
+        options = Options(
+            variant=variant,
+            control=control,
+            metrics=names_of(metrics),
+            unit=unit,
+            covariate=covariate,
+            weights=pairs_of("--weights", weights),
+        )
+        result = evaluate_ab(data, options, planned)
+    except ConfigurationError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    if json_path is not None:
+        json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    console = Console()
+    console.print(result["sentence"], style="bold", markup=False, highlight=False)
+    console.print(f"control: {result['protocol']['control']}", highlight=False)
+    table = Table(title=f"kairos evaluate ab: {result['scored_rows']:,} users")
+    table.add_column("", no_wrap=True)
+    table.add_column("kairos", justify="right")
+    for name, value in result["metrics"].items():
+        table.add_row(name, "" if value is None else f"{value:.10g}")
+    console.print(table)
+    for caution in result["cautions"]:
+        console.print(f"- {caution}", markup=False, highlight=False)
 
 
 def show(console: Console, result: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from models.experiments.adjust import post_stratified
+from models.experiments.always_valid import LEAST_USERS_PER_ARM, look
+from models.experiments.compare import watched
 from models.experiments.fixed import Interval, welch
 from models.experiments.plan import Plan
 from models.experiments.power import Method
@@ -77,7 +79,7 @@ def _ratio(card: Card, trial: Trial) -> Document:
 
 def _line(line: Line, plan: Plan, trial: Trial) -> Document:
     compared, metric = line.comparison, line.comparison.metric
-    fixed, running = compared.fixed, compared.always_valid
+    fixed = compared.fixed
     return {
         "metric": metric.id,
         "kind": metric.kind,
@@ -97,14 +99,22 @@ def _line(line: Line, plan: Plan, trial: Trial) -> Document:
         "interval": _bounds(compared.interval),
         "lift_interval": _bounds(compared.lift_interval),
         "fixed": None if fixed is None else {"z": fixed.statistic, "p": fixed.p, "interval": _bounds(fixed.interval)},
-        "always_valid": {
-            "p": running.p,
-            "interval": _bounds(running.interval),
-            "mixture": plan.mixture(metric, compared.variant).to_json(),
-        },
+        "always_valid": _always(line, plan, trial),
         "post_stratified": _stratified(compared.variant, metric.id, plan, trial),
         "bayesian": None if line.best is None else {"best": line.best.best, "expected_loss": line.best.loss},
     }
+
+
+def _always(line: Line, plan: Plan, trial: Trial) -> Document:
+    """The always-valid test alone, as if it were the only comparison."""
+    compared, metric = line.comparison, line.comparison.metric
+    mixture = plan.mixture(metric, compared.variant)
+    found: Document = {"p": compared.always_valid.p, "interval": None, "mixture": mixture.to_json()}
+    if compared.estimate is not None and min(compared.n_control, compared.n_treatment) >= LEAST_USERS_PER_ARM:
+        control, treatment = (trial.sums[name][metric.id] for name in (plan.control, compared.variant))
+        effect = watched(metric, control, treatment, compared.estimate.absolute())
+        found["interval"] = _bounds(look(effect, mixture, plan.alpha)[1])
+    return found
 
 
 def _stratified(variant: str, metric: str, plan: Plan, trial: Trial) -> Document | None:

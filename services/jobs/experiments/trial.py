@@ -85,3 +85,22 @@ def checked(trial: Trial, options: Options) -> Trial:
     if unknown:
         refuse("bad_option", f"{unknown[0]!r} is no metric here ({', '.join(sorted(names))})")
     return trial
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Names of an option such as `a,b`."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def pairs_of(option: str, text: str) -> dict[str, float]:
+    """Numbers by name of an option such as `a=0.5,b=0.5`."""
+    found = {}
+    for part in names_of(text):
+        name, equals, value = part.rpartition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            refuse("bad_option", f"{option} {part!r}: name=number,name=number is meant")
+    return found

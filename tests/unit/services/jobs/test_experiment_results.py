@@ -12,6 +12,7 @@ from scipy import stats
 
 from models.errors import ConfigurationError
 from models.experiments.sums import Moments
+from services.jobs.evaluate.ab import evaluate_ab
 from services.jobs.experiments.faults import REMEDIES
 from services.jobs.experiments.results import flat, read_trial, results
 from services.jobs.experiments.trial import Options, Trial
@@ -113,6 +114,28 @@ def test_rows_and_their_sums_give_the_same(tmp_path: Path) -> None:
     head = "variant,metric,n,sum,sum_squares,covariate_sum,covariate_sum_squares,covariate_sum_products\n"
     two = results(trial(tmp_path, head + "\n".join(lines) + "\n"))
     assert one["comparisons"] == two["comparisons"]
+
+
+def test_intervals_alone_and_as_a_family(tmp_path: Path) -> None:
+    """What an oracle gives for one metric stays the same beside a second one; the deciding interval is wider."""
+    head, rows = "variant,metric,n,successes\n", "a,one,2000,200\nb,one,2000,260\n"
+    alone = results(trial(tmp_path, head + rows))["comparisons"][0]
+    beside = results(trial(tmp_path, head + rows + "a,two,2000,20\nb,two,2000,30\n"))["comparisons"][0]
+    assert alone["interval"] == alone["fixed"]["interval"]
+    assert (alone["fixed"], alone["always_valid"]) == (beside["fixed"], beside["always_valid"])
+    assert beside["interval"][0] < alone["interval"][0]
+
+
+def test_evaluate_ab_is_the_same_in_the_form_of_evaluations(tmp_path: Path) -> None:
+    path = written(tmp_path, "variant,metric,n,successes\na,one,2000,200\nb,one,2000,260\na,two,9,2\nb,two,9,3\n")
+    found = evaluate_ab(path, Options())
+    line = results(read_trial(path, Options()))["comparisons"][0]
+    assert (found["task"], found["rows"], found["scored_rows"]) == ("ab", 4, 4_000)
+    assert found["metrics"]["z"] == line["fixed"]["z"]
+    assert found["metrics"]["interval_low"] == line["fixed"]["interval"][0]
+    assert found["metrics"]["always_valid_p_two"] == 1.0
+    assert found["metrics"]["always_valid_low_two"] is None
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_a_document_is_json_and_lines_are_flat(tmp_path: Path) -> None:
