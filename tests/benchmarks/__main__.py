@@ -120,11 +120,11 @@ class Bench:
         return sections.delay(found)
 
     def _users(self) -> Section:
-        counts, events = ((1_000, 10_000), 20_000) if self._quick else ((10_000, 100_000, 1_000_000), 120_000)
+        counts, events = ((10_000, 100_000), 20_000) if self._quick else ((10_000, 100_000, 1_000_000), 120_000)
         return sections.users(growth.by_users(self._ground, counts, events, _now_ms(), self._tell))
 
     def _rules(self) -> Section:
-        events = 12_000 if self._quick else 80_000
+        events = 16_000 if self._quick else 80_000
         ground, now_ms, tell = self._ground, _now_ms(), self._tell
         return sections.rules(
             growth.by_campaigns(ground, (1, 10, 100), events, now_ms, tell, all_match=False),

@@ -5,6 +5,7 @@ Kafka and Faust are left out: they do not know how many of these there are.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import cast
 import redis
 from benchmarks.ground import Ground, cpu_s
 from benchmarks.hot_path import LANE, HandFedLane, tamed_collector
-from benchmarks.shop import LIVE_SPAN_MS, SEED, ShopRecord, shop_events
+from benchmarks.shop import LIVE_SPAN_MS, PARTITIONS, SEED, ShopRecord, shop_events
 
 from config.definitions import Campaign, Definitions, Experiment
 from config.loader import load_definitions
@@ -22,6 +23,7 @@ from models.brain import Brain
 from models.campaigns.conditions import condition_fault
 from models.profile.codec import decode_profile
 from services.state import keys
+from support.ports import wait_until
 
 ROUNDS = 3
 TEMPLATES = 400
@@ -56,7 +58,8 @@ def by_users(
 ) -> list[Cost]:
     """Cost per event with so many users in Redis, each with a profile that has a history.
 
-    The profiles are those of a few hundred users who lived through 20 events each, given to everybody.
+    The profiles are those of a few hundred users who lived through 20 events each, given to everybody. The lane that
+    is measured has its share of the users; the others are there for Redis.
     """
     brain = Brain(load_definitions(PACKAGE_CONFIG_DIR, condition_fault))
     templates = _templates(ground, brain, now_ms)
@@ -64,12 +67,8 @@ def by_users(
     for count in counts:
         tell(f"{count:,} users ...")
         ground.clear()
-        client = ground.redis()
-        before = int(client.info("memory")["used_memory"])
-        _populate(client, templates, count)
-        weight = (int(client.info("memory")["used_memory"]) - before) / count
-        client.close()
-        records = list(shop_events(events, now_ms, users=count, span_ms=LIVE_SPAN_MS))
+        weight = _filled(ground, templates, count)
+        records = list(shop_events(events, now_ms, users=count // PARTITIONS, span_ms=LIVE_SPAN_MS))
         found.append(_cost(ground, brain, records, count, weight))
     return found
 
@@ -79,7 +78,7 @@ def by_campaigns(
 ) -> list[Cost]:
     """Cost per event with so many campaigns (see :func:`campaigns`) instead of those that ship with Kairos."""
     shipped = load_definitions(PACKAGE_CONFIG_DIR, condition_fault)
-    records = list(shop_events(events, now_ms, span_ms=LIVE_SPAN_MS))
+    records = _settled_shop(events, now_ms)
     found = []
     for count in counts:
         tell(f"{count} campaigns ...")
@@ -94,7 +93,7 @@ def by_experiments(
 ) -> list[Cost]:
     """Cost per event with so many experiments (see :func:`experiments`) instead of those that ship with Kairos."""
     shipped = load_definitions(PACKAGE_CONFIG_DIR, condition_fault)
-    records = list(shop_events(events, now_ms, span_ms=LIVE_SPAN_MS))
+    records = _settled_shop(events, now_ms)
     found = []
     for count in counts:
         tell(f"{count} experiments ...")
@@ -151,6 +150,11 @@ def experiments(count: int) -> tuple[Experiment, ...]:
     )
 
 
+def _settled_shop(events: int, now_ms: int) -> list[ShopRecord]:
+    """So few users that each has had ten events when it counts: first exposures are over, many have ordered."""
+    return list(shop_events(events, now_ms, users=events // (10 * (ROUNDS + 1)), span_ms=LIVE_SPAN_MS))
+
+
 def _instead(
     shipped: Definitions,
     campaigns: tuple[Campaign, ...] | None = None,
@@ -193,12 +197,26 @@ def _templates(ground: Ground, brain: Brain, now_ms: int) -> list[bytes]:
     return [value for value in found if value is not None]
 
 
+def _filled(ground: Ground, templates: Sequence[bytes], count: int) -> float:
+    """Put so many users into Redis; returns the bytes that each of them takes."""
+    client = ground.redis()
+    before = int(client.info("memory")["used_memory"])
+    _populate(client, templates, count)
+    taken = int(client.info("memory")["used_memory"]) - before
+    wait_until(
+        lambda: not client.info("persistence")["aof_rewrite_in_progress"], "the end of Redis's rewriting", 120.0, 0.2
+    )
+    client.close()
+    return taken / count
+
+
 def _populate(client: redis.Redis, templates: Sequence[bytes], count: int) -> None:
     rng = random.Random(SEED)
     due = {template: decode_profile(template).indexed_due_ms for template in templates}
-    for first in range(0, count, _AT_ONCE):
-        chosen = {f"user-{number}": rng.choice(templates) for number in range(first, min(first + _AT_ONCE, count))}
-        client.mset({keys.profile(LANE, user): template for user, template in chosen.items()})
+    share = count // PARTITIONS
+    for lane, first in itertools.product(range(LANE, LANE + PARTITIONS), range(0, share, _AT_ONCE)):
+        chosen = {f"user-{number}": rng.choice(templates) for number in range(first, min(first + _AT_ONCE, share))}
+        client.mset({keys.profile(lane, user): template for user, template in chosen.items()})
         timers = {user: due[template] for user, template in chosen.items() if due[template]}
         if timers:
-            client.zadd(keys.timers(LANE), timers)
+            client.zadd(keys.timers(lane), timers)

@@ -159,8 +159,9 @@ def users(costs: Sequence[Cost]) -> Section:
     rows = _growth(costs, "users", USERS_FACTOR, all_of_them=True)
     note = (
         "One lane fed by hand in one process with a real Redis, without Kafka and Faust. Every user has a profile with a"
-        " history of 20 events before it begins (`used_memory` of Redis by users, with the timer index); events come from"
-        " users drawn evenly. With fewer users more events of a chunk share a profile that is loaded and packed once."
+        " history of 20 events before it begins (`used_memory` of Redis by users, with the timer index); the lane has"
+        f" 1/{PARTITIONS} of the users and its events come from them evenly. With fewer users more events of a chunk share a"
+        " profile that is loaded and packed once."
     )
     return Section("Cost over the number of users", rows, [note], columns=columns, plots=[_curve("users", costs)])
 
@@ -181,6 +182,7 @@ def rules(campaigns: Sequence[Cost], matching: Sequence[Cost], experiments: Sequ
         " of the decisions asked for, and grows with them.",
         "Experiments: each with two metrics, exposed by orders, carts and views in turn, so that every user ends up in all"
         " of them and every order counts in all of them.",
+        "Users have had ten events each when it begins, so that most first exposures are over.",
     ]
     columns = ("us/event", "Redis us/event", "against the fewest")
     return Section("Cost over the number of campaigns and experiments", rows, notes, columns=columns)
@@ -212,8 +214,8 @@ def starts(found: Starts | None) -> Section:
     if found is None:
         return Section(title, [], ["Not measured: only with Apache Kafka. `make kafka` fetches it."])
     rows = [
-        Row("start of the process to its first transaction", f"{found.first:.1f} s"),
-        Row("`kill -9` (the next worker starts at once) to the next transaction", f"{found.recovered:.1f} s"),
+        Row("start of the process to its first decision", f"{found.first:.1f} s"),
+        Row("`kill -9` (the next worker starts at once) to the next decision", f"{found.recovered:.1f} s"),
         Row("`kill -9` until everything published meanwhile is decided", f"{found.caught_up:.1f} s"),
         Row("events lost, counted twice", f"{found.lost}, {found.twice}", "0, 0", found.lost == found.twice == 0),
     ]

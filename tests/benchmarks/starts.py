@@ -1,7 +1,8 @@
-"""How long a worker takes to its first decision: started with a backlog, and after `kill -9` under load."""
+"""How long a worker takes to its first decision: started with events waiting, and after `kill -9` under load."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 import redis
 from benchmarks.ground import Ground
 from benchmarks.latency import publish_at
-from benchmarks.shop import PARTITIONS
+from benchmarks.shop import PARTITIONS, publish, shop_events
 
+from config.settings import KafkaSettings
 from services.state.lanes import read_lanes
 
 TIMEOUT_S = 90.0
 RATE = 1_000
+WAITING = 1_000
 _LOOK_S = 0.01
 
 
@@ -28,7 +31,7 @@ class Starts:
 
     Parameters
     ----------
-    first : from the start of the process to the first transaction of a lane.
+    first : from the start of the process to its first decision, with events waiting.
     session_s : Kafka's session timeout of the workers.
     recovered : from `kill -9` (the next worker is started at once) to the first transaction of the next worker.
     caught_up : from `kill -9` until every event published meanwhile is decided.
@@ -50,10 +53,11 @@ def measure(ground: Ground, seconds: int = 30) -> Starts:
     """Start a worker, load it, kill it in the middle, start the next."""
     ground.clear()
     client = ground.redis()
-    session_s = 10.0
+    waiting = list(shop_events(WAITING, int(time.time() * 1000)))
+    asyncio.run(publish(ground.bootstrap, waiting))
     begun = time.perf_counter()
     with ground.process("killed", ["-m", "streams", "decide"], ground.env()) as process:
-        _wait(lambda: _events(client) > 0 or _ticks(client) > 0, process)
+        _wait(lambda: _events(client) > 0, process)
         first = time.perf_counter() - begun
         _until_all_there(client, process)
         before = _events(client)
@@ -84,6 +88,7 @@ def measure(ground: Ground, seconds: int = 30) -> Starts:
         difference = _events(client) - before - total
     client.close()
     backlog = int(recovered * RATE)
+    session_s = KafkaSettings().session_timeout_ms / 1000
     return Starts(first, session_s, recovered, caught_up, RATE, backlog, max(0, -difference), max(0, difference))
 
 
@@ -113,10 +118,6 @@ def _until_all_there(client: redis.Redis, process: subprocess.Popen[str]) -> Non
 
 def _events(client: redis.Redis) -> int:
     return sum(state.applied - state.ticks for state in read_lanes(client, PARTITIONS).values())
-
-
-def _ticks(client: redis.Redis) -> int:
-    return sum(state.ticks for state in read_lanes(client, PARTITIONS).values())
 
 
 def _epochs(client: redis.Redis) -> list[int]:
