@@ -112,6 +112,10 @@ class Settings(BaseSettings):
         default=2_000, ge=100, description="learn publishes a changed model at most this often"
     )
     ledger_ttl_s: int = Field(default=30 * 86_400, ge=60, description="how long the send ledger remembers a message")
+    health_port: int | None = Field(
+        default=None, ge=0, le=65535, description="a worker answers /livez and /readyz there; none: off, 0: a free one"
+    )
+    health_host: str = Field(default="127.0.0.1", description="address to answer on")
     watchdog_s: float = Field(
         default=60.0, gt=0, description="a worker without progress while it lags ends after this long"
     )

@@ -24,7 +24,7 @@ def main() -> None:
     except DefinitionError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(BAD_INPUT)
-    run(app, settings.log_level)
+    run(app, settings.log_level, settings)
 
 
 if __name__ == "__main__":

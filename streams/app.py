@@ -15,6 +15,7 @@ from mode import CrashingSupervisor
 from yarl import URL
 
 from streams.transport import SCHEME, ChunkSchema, TransportOptions, chunk_consumer, configure, register
+from streams.vitals import vitals_of
 
 
 class KafkaAddress(Protocol):
@@ -39,6 +40,17 @@ class AppSettings(Protocol):
     def fetch_max_wait_ms(self) -> int: ...
     @property
     def fetch_min_bytes(self) -> int: ...
+
+
+class Watched(Protocol):
+    """The part of ``config.settings.Settings`` that the watch over a process reads."""
+
+    @property
+    def watchdog_s(self) -> float: ...
+    @property
+    def health_host(self) -> str: ...
+    @property
+    def health_port(self) -> int | None: ...
 
 
 def options_of(settings: AppSettings) -> TransportOptions:
@@ -96,11 +108,17 @@ def build_app(role: str, settings: AppSettings, options: TransportOptions | None
 
 async def _close_lanes(app: faust.App, **_: object) -> None:
     # Before the agents are stopped; Faust itself calls back at a rebalance only.
+    vitals_of(app).stop_began()
     await chunk_consumer(app).close_partitions()
 
 
-def run(app: faust.App, log_level: str = "INFO") -> NoReturn:
-    """Run `app` until SIGTERM or SIGINT; ends the process with 0, or not 0 after a crash."""
+def run(app: faust.App, log_level: str = "INFO", watch: Watched | None = None) -> NoReturn:
+    """Run `app` until SIGTERM or SIGINT; ends the process with 0, or not 0 after a crash or when it hangs.
+
+    Parameters
+    ----------
+    watch : where to tell about its health, and when it hangs; None: nobody looks.
+    """
     # Faust sets the root logger to DEBUG for its spinner: every debug line of aiokafka, several for each request, would
     # become a record that nobody writes.
     for name in ("aiokafka", "asyncio", "faust", "mode"):
@@ -111,4 +129,10 @@ def run(app: faust.App, log_level: str = "INFO") -> NoReturn:
     uvloop.install()
     loop = uvloop.new_event_loop()
     worker = faust.Worker(app, loop=loop, loglevel=log_level, redirect_stdouts=False, stdout=sys.stderr, quiet=True)
-    worker.execute_from_commandline()
+    vitals = vitals_of(app)
+    if watch is not None:
+        vitals.start(loop, stuck_s=watch.watchdog_s, host=watch.health_host, port=watch.health_port)
+    try:
+        worker.execute_from_commandline()
+    finally:
+        vitals.close()

@@ -35,6 +35,7 @@ from streams.lane import Lane, LaneContext
 from streams.metrics import DecideMeter
 from streams.outbox import KafkaOutlet, LaneOutbox
 from streams.transport import Chunk, chunk_consumer, set_partition_hooks, set_position_source
+from streams.vitals import Watchdog, vitals_of
 
 log = structlog.get_logger()
 MODELS = ("churn", "recs")
@@ -50,7 +51,8 @@ class DecideRole:
         self.worker = f"{socket.gethostname()}-{os.getpid()}"
         self.meter = DecideMeter(DeadLetterGuard(_dead_letter_policy(settings)))
         self.lanes: dict[int, Lane] = {}
-        self._started = False
+        self._started = self._assigned_once = False
+        self._watchdog = Watchdog(settings.watchdog_s)
         self._crashing: asyncio.Future[None] | None = None
         self.outlet = KafkaOutlet(settings.kafka)
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
@@ -66,6 +68,8 @@ class DecideRole:
             refresh=self._refresh,
             crash=self._crash,
         )
+        vitals = vitals_of(self.app)
+        vitals.role, vitals.unready, vitals.told = "decide", self._unready, self._told
         set_position_source(self.app, self._positions)
         set_partition_hooks(self.app, on_assigned=self._assigned, on_revoked=self._revoked)
         for name in INPUT_NAMES:
@@ -94,6 +98,7 @@ class DecideRole:
             outbox = LaneOutbox(number, self.outlet)
             lane = self.lanes[number] = Lane(number, RedisLaneStore(link, number), outbox, self._context)
             lane.start()
+        self._assigned_once = True
         log.info("lanes", open=sorted(self.lanes))
 
     async def _revoked(self, _: frozenset[TP]) -> None:
@@ -227,16 +232,30 @@ class DecideRole:
                 await asyncio.to_thread(self._tell, payload)
             except Exception as error:  # noqa: BLE001 - the page must never stop the work
                 log.warning("live_not_written", error=repr(error))
-            if sum(lag.values()) == 0:
-                self.meter.progress_at = time.monotonic()
-            silent_s = time.monotonic() - self.meter.progress_at
-            if silent_s > self.settings.watchdog_s:
-                await app.crash(
-                    RuntimeError(f"no progress for {silent_s:.0f} s while {sum(lag.values())} records wait")
-                )
+            stuck = self._stuck(lag)
+            if stuck:
+                await app.crash(RuntimeError(stuck))
             refuses = self.meter.guard.refuses_everything()
             if refuses:
                 await app.crash(DeadLetterLimitError(refuses))
+
+    def _stuck(self, lag: Mapping[str, int]) -> str:
+        """Which lane stands still though records wait; the reason is in the log above."""
+        behind: dict[str, int] = {}
+        for place, waiting in lag.items():
+            lane = f"lane {place.rpartition('-')[2]}"
+            behind[lane] = behind.get(lane, 0) + waiting
+        marks = {f"lane {n}": lane.position.fence.seq for n, lane in self.lanes.items() if lane.position is not None}
+        return self._watchdog.look(behind, marks, time.monotonic())
+
+    def _unready(self) -> list[str]:
+        if not self._assigned_once:
+            return ["the brokers have not given it its partitions yet"]
+        shut = [lane for lane in list(self.lanes.values()) if lane.position is None]
+        return [f"lane {lane.number} is not open: {lane.trouble or 'it is being opened'}" for lane in shut]
+
+    def _told(self) -> dict[str, Any]:
+        return {"lanes": sorted(self.lanes), "policy": self._brain.policy_version, "models": self._brain.versions}
 
     def _tell(self, payload: dict[str, Any]) -> None:
         publish_worker(self._redis, "decide", self.worker, payload)

@@ -41,6 +41,7 @@ from streams.transport import (
     set_partition_hooks,
     set_position_source,
 )
+from streams.vitals import Watchdog, vitals_of
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.encode
@@ -48,6 +49,7 @@ _encode = msgspec.json.encode
 ROLE = "deliver"
 WINDOW = 2_000
 GRACE_S = 20.0  # below Faust's limit for a rebalance; a call that takes longer becomes `unknown`
+ENDING_GRACE_S = 6.0  # the same when the process ends: it has SHUTDOWN_S for all of it
 PAUSE_S, PAUSE_MAX_S = 0.2, 5.0
 REDIS_PATIENCE_S = 60.0
 
@@ -106,6 +108,10 @@ class DeliverRole:
         self._outlet: KafkaOutlet | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Lock()
+        self._watchdog = Watchdog(settings.watchdog_s)
+        self._positioned = False
+        self._vitals = vitals = vitals_of(app)
+        vitals.role, vitals.unready, vitals.told = ROLE, self._unready, self._told
 
     # -- hooks of the transport
 
@@ -124,6 +130,7 @@ class DeliverRole:
         await self._close(tp.partition for tp in mine)
         committed = await chunk_consumer(self._app).committed(mine)
         starts = {tp: await self._start(tp.partition, committed.get(tp)) for tp in mine}
+        self._positioned = True
         return {tp: EARLIEST if offset is None else offset for tp, offset in starts.items()}
 
     async def closed(self, tps: frozenset[TP]) -> None:
@@ -188,7 +195,8 @@ class DeliverRole:
     async def _close(self, partitions: Iterable[int]) -> None:
         async with self._closing:  # whoever comes second returns when all is closed
             lanes = [self._lanes.pop(partition, None) for partition in set(partitions)]
-            await asyncio.gather(*(lane.close(GRACE_S) for lane in lanes if lane is not None))
+            grace_s = ENDING_GRACE_S if self._vitals.stopping else GRACE_S
+            await asyncio.gather(*(lane.close(grace_s) for lane in lanes if lane is not None))
 
     def _broken(self, lane: DeliverLane, error: BaseException) -> None:
         self._spawn(self._restart(lane, error))
@@ -227,6 +235,7 @@ class DeliverRole:
                 now = time.monotonic()
                 rate = (self._stats.events - before) / (now - at)
                 before, at = self._stats.events, now
+                await self._watch()
                 tail = list(self._stats.tail)
                 self._stats.tail.clear()
                 try:
@@ -238,28 +247,49 @@ class DeliverRole:
             await asyncio.shield(asyncio.to_thread(retire_worker, redis, ROLE, self._worker))
             redis.close()
 
-    def _figures(self, rate: float) -> dict[str, Any]:
-        stats = self._stats
-        courier = self._courier
-        lag = {
+    def _lag(self) -> dict[str, int]:
+        return {
             f"{MESSAGES.name}-{partition}": max(0, self._highwater.get(partition, 0) - (lane.fence.offset or 0))
             for partition, lane in self._lanes.items()
             if partition in self._highwater
         }
+
+    async def _watch(self) -> None:
+        """End a worker whose messages neither go out nor wait on purpose."""
+        lag, courier = self._lag(), self._courier
+        if courier is None or courier.pausing or self._circuits():
+            lag = dict.fromkeys(lag, 0)
+        calls = 0 if courier is None else courier.calls
+        marks = {f"{MESSAGES.name}-{number}": (lane.fence.offset, calls) for number, lane in self._lanes.items()}
+        stuck = self._watchdog.look(lag, marks, time.monotonic())
+        if stuck:
+            await self._app.crash(RuntimeError(stuck))
+
+    def _circuits(self) -> list[str]:
+        """Providers that are given a rest."""
+        providers = self._courier.providers if self._courier else {}
+        return sorted(name for name, provider in providers.items() if provider.breaker.is_open)
+
+    def _unready(self) -> list[str]:
+        return [] if self._positioned else ["the brokers have not given it its partitions yet, or Redis is away"]
+
+    def _told(self) -> dict[str, Any]:
+        return {"partitions": sorted(self._lanes), "circuits_open": self._circuits()}
+
+    def _figures(self, rate: float) -> dict[str, Any]:
+        stats = self._stats
         return {
             "at": self._clock_ms(),
             "events_total": stats.events,
             "events_per_s": round(rate, 1),
             "batches_total": stats.batches,
-            "lag": lag,
+            "lag": self._lag(),
             "latency_ms": quantiles(stats.latency_ms),
             "messages_total": stats.states.total(),
             "states": dict(stats.states),
             "duplicates_total": stats.duplicates,
             "dead_total": stats.dead,
-            "circuits_open": sorted(
-                name for name, provider in (courier.providers if courier else {}).items() if provider.breaker.is_open
-            ),
+            "circuits_open": self._circuits(),
             "cpu_s": round(time.process_time(), 2),
         }
 

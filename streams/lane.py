@@ -82,6 +82,7 @@ class Lane:
         self._closing = False
         self._epoch = 0
         self.position: Position | None = None
+        self.trouble = ""  # why it is not open, for people
 
     def offer(self, chunk: Chunk, event: Any) -> None:
         """Take a chunk; it is acknowledged after its transaction. The transport bounds how many come."""
@@ -124,7 +125,7 @@ class Lane:
             except (TransientError, OSError) as error:
                 failures += 1
                 log.warning("lane_reload", lane=self.number, failures=failures, error=str(error))
-                self.position = None
+                self.position, self.trouble = None, str(error)
                 self._clear()
                 delay = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1]
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))

@@ -22,6 +22,7 @@ from services.state.redis_lane import connect, translated
 from streams.app import build_app
 from streams.learn_lane import LearnLane, Pace
 from streams.transport import Chunk, chunk_consumer, set_partition_hooks, set_position_source
+from streams.vitals import Watchdog, vitals_of
 
 ROLE: Final = "learn"
 TICK_S: Final = 0.25
@@ -56,6 +57,10 @@ class LearnRole:
         }
         self._locks = {partition: asyncio.Lock() for partition in self._lanes}
         self._held: set[int] = set()
+        self._positioned = False
+        self._watchdog = Watchdog(settings.watchdog_s)
+        vitals = vitals_of(app)
+        vitals.role, vitals.unready, vitals.told = ROLE, self._unready, self._told
         self._batches = 0
         self._worker = f"{os.uname().nodename}-{os.getpid()}"
         self._rate = (time.monotonic(), 0)
@@ -64,6 +69,7 @@ class LearnRole:
     async def positions(self, tps: frozenset[TP]) -> Mapping[TP, int]:
         """Load the lanes of `tps` and say where each goes on."""
         found: dict[TP, int] = {}
+        self._positioned = True
         for tp in sorted(tps):
             lane = self._lanes.get(tp.partition)
             if lane is None:
@@ -134,6 +140,12 @@ class LearnRole:
         except TransientError as error:
             log.warning("live_figures_skipped", error=str(error))
 
+    def _unready(self) -> list[str]:
+        return [] if self._positioned else ["the brokers have not given it its partitions yet"]
+
+    def _told(self) -> dict[str, Any]:
+        return {"models": {self._lanes[p].model: self._lanes[p].session.version for p in sorted(self._held)}}
+
     async def _commit_if_due(self, partition: int) -> None:
         lane = self._lanes[partition]
         if not lane.commit_due():
@@ -167,6 +179,10 @@ class LearnRole:
             end = consumer.log_end(TP(TRAINING.name, partition))
             if end is not None:
                 lag[f"{TRAINING.name}-{partition}"] = max(0, end - self._lanes[partition].session.offset)
+        marks = {f"{TRAINING.name}-{p}": self._lanes[p].session.offset for p in self._held}
+        stuck = self._watchdog.look(lag, marks, now_s)
+        if stuck:
+            await self._app.crash(RuntimeError(stuck))
         usage = resource.getrusage(resource.RUSAGE_SELF)
         figures = {
             "at": self._wall_ms(),

@@ -56,7 +56,6 @@ class DecideMeter:
         self.events = self.batches = self.alerts = self.offers = self.messages = self.dead = 0
         self.latency, self.log_latency = Latencies(), Latencies()
         self.watermarks: dict[str, int] = {}
-        self.progress_at = time.monotonic()
         self._last = (0, time.monotonic())
         self._tails: dict[TailKind, deque[dict[str, Any]]] = {
             kind: deque(maxlen=TAIL_EACH) for kind in ("events", "alerts", "offers", "messages")
@@ -65,7 +64,6 @@ class DecideMeter:
     def committed(self, lane: int, batch: Batch, done: Done, chunks: Sequence[Chunk]) -> None:
         """One transaction is in Redis."""
         now = time.monotonic()
-        self.progress_at = now
         self.batches += 1
         self.events += len(batch.inputs)
         self.dead += len(done.outcome.dead)

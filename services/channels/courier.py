@@ -131,6 +131,8 @@ class Courier:
     ) -> None:
         self.providers = {name: Provider(channel, breaker) for name, channel in channels.items()}
         self.ledger = ledger
+        self.calls = 0  # of providers
+        self.pausing = 0  # messages that wait on purpose: for a provider that is down, or after a refusal
         self.clock_ms = clock_ms
         self._templates = templates
         self._retry = retry or RetryPolicy()
@@ -195,7 +197,11 @@ class Courier:
                         reason = f"refused {refusals} times: {end.reason}"
                         return await self.record(command, State.FAILED, reason, run)
                     pause_s = self._retry.pause_s(max(refusals, 1), self._rng, end.retry_after_s)
-            await asyncio.sleep(min(pause_s, left_s))
+            self.pausing += 1
+            try:
+                await asyncio.sleep(min(pause_s, left_s))
+            finally:
+                self.pausing -= 1
 
     async def record(
         self, command: MessageCommand, state: State, reason: str, run: Run, token: str = ""
@@ -226,6 +232,7 @@ class Courier:
         )
         if not granted:
             raise LostClaimError(f"message {command.id} is in other hands")
+        self.calls += 1
         outcome = await provider.call(command, rendered)
         if isinstance(outcome, Transient):
             reason = outcome.reason

@@ -165,6 +165,7 @@ class ComposeLocal:
         self.app = folder / "app"
         self._home = folder / "tmp"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._health_ports: dict[str, int] = {}
 
     @classmethod
     def names(cls) -> list[str]:
@@ -256,7 +257,9 @@ class ComposeLocal:
 
     def _merged(self, name: str) -> dict[str, str]:
         ours = {key: value for key, value in os.environ.items() if not key.startswith("KAIROS_")}
-        return {**ours, **self.environment(name)}
+        # In containers each worker has port 8081 for itself.
+        health = str(self._health_ports.setdefault(name, free_port()))
+        return {**ours, **self.environment(name), "KAIROS_HEALTH_PORT": health}
 
 
 def free_addresses(bootstrap: str, redis_url: str, smtp_port: int) -> Addresses:

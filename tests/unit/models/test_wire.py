@@ -91,7 +91,7 @@ def test_refused_with_its_reason(code: str, value: object) -> None:
 
 
 def test_every_reason_of_a_single_record_has_a_case() -> None:
-    """`failed`, `timer_failed` and `misrouted` are not the decoder's; `far_future` against the broker's clock is read_chunk's."""
+    """Those of the core are not the decoder's; `far_future` against the broker's clock is read_chunk's."""
     assert {code for code, _ in REFUSED} == set(REASONS) - {"failed", "timer_failed", "misrouted"}
 
 
