@@ -112,6 +112,9 @@ class Settings(BaseSettings):
         default=2_000, ge=100, description="learn publishes a changed model at most this often"
     )
     ledger_ttl_s: int = Field(default=30 * 86_400, ge=60, description="how long the send ledger remembers a message")
+    reload_s: float = Field(
+        default=2.0, ge=0, description="how often changed files of the config folder are looked for; 0: on SIGHUP only"
+    )
     health_port: int | None = Field(
         default=None, ge=0, le=65535, description="a worker answers /livez and /readyz there; none: off, 0: a free one"
     )

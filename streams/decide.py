@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -15,7 +16,8 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from config.loader import load_definitions
+from config.definitions import Definitions
+from config.loader import DefinitionError, load_definitions
 from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
@@ -29,11 +31,13 @@ from services.state.live import publish_worker, push_tail, retire_worker
 from services.state.policies import keep_policy
 from services.state.redis_lane import RedisLaneStore, connect, run_id, translated
 from services.state.snapshots import SnapshotReader
+from services.watched import WatchedFolder
 from streams.app import build_app
 from streams.guard import DeadLetterGuard, DeadLetterPolicy
 from streams.lane import Lane, LaneContext
 from streams.metrics import DecideMeter
 from streams.outbox import KafkaOutlet, LaneOutbox
+from streams.reload import asked_by_signal, wait_for
 from streams.transport import Chunk, chunk_consumer, set_partition_hooks, set_position_source
 from streams.vitals import Watchdog, vitals_of
 
@@ -58,7 +62,8 @@ class DecideRole:
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
         self._redis_run = ""
         self._swapping = asyncio.Lock()
-        self._brain = Brain(load_definitions(settings.config_dir, condition_fault))
+        self._rules = WatchedFolder(settings.config_dir, _definitions, (DefinitionError,), (".yaml", ".yml"))
+        self._brain = Brain(self._rules.value)
         self._context = LaneContext(
             settings=settings,
             brain=lambda: self._brain,
@@ -76,6 +81,7 @@ class DecideRole:
             topic = self.app.topic(name, value_type=bytes)
             self.app.agent(topic, name=f"decide.{name}")(self._consume)
         self.app.task(self._poll_snapshots)
+        self.app.task(self._poll_rules)
         self.app.task(self._report)
         if settings.ticker:
             self.app.task(self._ticker)
@@ -183,6 +189,27 @@ class DecideRole:
             except KairosError as error:
                 log.warning("snapshot_kept", error=str(error))
 
+    async def _poll_rules(self, app: faust.App) -> None:
+        """Take changed definitions, between two batches; the journal names those that each batch was decided with."""
+        asked = asked_by_signal()
+        while not app.should_stop:
+            at_once = await wait_for(asked, self.settings.reload_s)
+            await asyncio.to_thread(self._rules.look, at_once=at_once)
+            if self._rules.value is self._brain.definitions:
+                continue
+            try:
+                await self._take_rules()
+            except TransientError as error:
+                log.warning("rules_wait", error=str(error))  # for the next look
+
+    async def _take_rules(self) -> None:
+        async with self._swapping:
+            brain = Brain(self._rules.value, self._brain.churn, self._brain.recs)
+            # In Redis before the first batch names it: the audit replays with the rules that were in force.
+            await asyncio.to_thread(keep_policy, self._redis, brain.definitions)
+            before, self._brain = self._brain.policy_version, brain
+        log.info("rules_in_force", version=brain.policy_version, before=before)
+
     async def _ticker(self, app: faust.App) -> None:
         """Write the time into every input partition that this worker owns, each second."""
         while not app.should_stop:
@@ -227,7 +254,9 @@ class DecideRole:
         while not app.should_stop:
             await asyncio.sleep(0.5)
             lag = self._lag()
-            payload = self.meter.payload(lag, self._brain.versions, time.process_time())
+            payload = self.meter.payload(
+                lag, self._brain.versions, time.process_time(), self._brain.policy_version, self._rules.error
+            )
             try:
                 await asyncio.to_thread(self._tell, payload)
             except Exception as error:  # noqa: BLE001 - the page must never stop the work
@@ -255,12 +284,21 @@ class DecideRole:
         return [f"lane {lane.number} is not open: {lane.trouble or 'it is being opened'}" for lane in shut]
 
     def _told(self) -> dict[str, Any]:
-        return {"lanes": sorted(self.lanes), "policy": self._brain.policy_version, "models": self._brain.versions}
+        return {
+            "lanes": sorted(self.lanes),
+            "policy": self._brain.policy_version,
+            "config_error": self._rules.error,
+            "models": self._brain.versions,
+        }
 
     def _tell(self, payload: dict[str, Any]) -> None:
         publish_worker(self._redis, "decide", self.worker, payload)
         for kind, items in self.meter.take_tails().items():
             push_tail(self._redis, kind, items)
+
+
+def _definitions(folder: Path) -> Definitions:
+    return load_definitions(folder, condition_fault)
 
 
 def _dead_letter_policy(settings: Settings) -> DeadLetterPolicy:

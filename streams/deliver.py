@@ -29,11 +29,14 @@ from models.errors import TransientError
 from models.wire import lane_of
 from services.channels.courier import Courier
 from services.channels.setup import open_courier
+from services.channels.templates import TemplateFailedError, Templates, checked_environment, environment_of
 from services.state.live import publish_worker, push_tail, retire_worker
 from services.state.redis_lane import connect
+from services.watched import WatchedFolder
 from streams.app import build_app
 from streams.deliver_lane import DeliverLane, Start, Stats
 from streams.producer import start_producer
+from streams.reload import asked_by_signal, wait_for
 from streams.transport import (
     EARLIEST,
     Chunk,
@@ -110,6 +113,9 @@ class DeliverRole:
         self._closing = asyncio.Lock()
         self._watchdog = Watchdog(settings.watchdog_s)
         self._positioned = False
+        self._folder = WatchedFolder(
+            settings.config_dir / "templates", checked_environment, (TemplateFailedError,), first=environment_of
+        )
         self._vitals = vitals = vitals_of(app)
         vitals.role, vitals.unready, vitals.told = ROLE, self._unready, self._told
 
@@ -123,6 +129,7 @@ class DeliverRole:
         self._producer = await start_producer(self._settings.kafka, linger_ms=2)
         self._outlet = KafkaOutlet(self._app, self._producer, self._settings.lanes)
         self._spawn(self._show())
+        self._spawn(self._poll_templates(self._courier.templates))
 
     async def positions(self, tps: frozenset[TP]) -> Mapping[TP, int]:
         """Open a new run of each partition's lane; answer where it reads on."""
@@ -254,6 +261,14 @@ class DeliverRole:
             if partition in self._highwater
         }
 
+    async def _poll_templates(self, templates: Templates) -> None:
+        """Take changed templates, all of them or none."""
+        asked = asked_by_signal()
+        while True:
+            at_once = await wait_for(asked, self._settings.reload_s)
+            if await asyncio.to_thread(self._folder.look, at_once=at_once):
+                templates.use(self._folder.value)
+
     async def _watch(self) -> None:
         """End a worker whose messages neither go out nor wait on purpose."""
         lag, courier = self._lag(), self._courier
@@ -274,7 +289,8 @@ class DeliverRole:
         return [] if self._positioned else ["the brokers have not given it its partitions yet, or Redis is away"]
 
     def _told(self) -> dict[str, Any]:
-        return {"partitions": sorted(self._lanes), "circuits_open": self._circuits()}
+        told = {"partitions": sorted(self._lanes), "circuits_open": self._circuits()}
+        return told | {"config_error": self._folder.error}
 
     def _figures(self, rate: float) -> dict[str, Any]:
         stats = self._stats
@@ -290,6 +306,7 @@ class DeliverRole:
             "duplicates_total": stats.duplicates,
             "dead_total": stats.dead,
             "circuits_open": self._circuits(),
+            "config_error": self._folder.error,
             "cpu_s": round(time.process_time(), 2),
         }
 

@@ -100,7 +100,9 @@ class DecideMeter:
             items.clear()
         return found
 
-    def payload(self, lag: dict[str, int], versions: dict[str, int], cpu_s: float) -> dict[str, Any]:
+    def payload(
+        self, lag: dict[str, int], versions: dict[str, int], cpu_s: float, policy: str = "", config_error: str = ""
+    ) -> dict[str, Any]:
         """Figures for `live:worker:decide:*`."""
         now = time.monotonic()
         events, since = self._last
@@ -119,6 +121,8 @@ class DecideMeter:
             "messages_total": self.messages,
             "dead_total": self.dead,
             "snapshots": versions,
+            "policy": policy,
+            "config_error": config_error,
             "cpu_s": round(cpu_s, 2),
         }
 

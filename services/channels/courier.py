@@ -134,7 +134,7 @@ class Courier:
         self.calls = 0  # of providers
         self.pausing = 0  # messages that wait on purpose: for a provider that is down, or after a refusal
         self.clock_ms = clock_ms
-        self._templates = templates
+        self.templates = templates
         self._retry = retry or RetryPolicy()
         self._rng = rng
 
@@ -175,7 +175,7 @@ class Courier:
         if provider is None:
             return await self.record(command, State.FAILED, f"channel {command.channel} is not set up", run)
         try:
-            rendered = self._templates.render(command)
+            rendered = self.templates.render(command)
         except PermanentError as error:
             return await self.record(command, State.FAILED, str(error), run)
         refusals = 0

@@ -13,7 +13,14 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, select_autoescape
+from jinja2 import (
+    DictLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    select_autoescape,
+)
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from models.decisions import MessageCommand
@@ -54,6 +61,43 @@ def product(name: str) -> str:
     return tidy.capitalize() if tidy.isupper() else tidy
 
 
+def environment_of(folder: Path) -> ImmutableSandboxedEnvironment:
+    """The templates of a folder as they are; a wrong one fails when a message needs it."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    texts = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8", errors="replace") for path in files}
+    environment = ImmutableSandboxedEnvironment(
+        loader=DictLoader(texts),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(money=money, product=product)
+    return environment
+
+
+def checked_environment(folder: Path) -> ImmutableSandboxedEnvironment:
+    """The templates of a folder, each of which can be read.
+
+    Raises
+    ------
+    TemplateFailedError
+        One of them is no template; with file and line.
+    """
+    environment = environment_of(folder)
+    faults = []
+    for name in environment.list_templates():
+        try:
+            environment.get_template(name)
+        except TemplateSyntaxError as error:
+            faults.append(f"{folder / name}:{error.lineno}: {error.message}")
+        except TemplateError as error:
+            faults.append(f"{folder / name}: {error.message}")
+    if faults:
+        raise TemplateFailedError("\n".join(faults))
+    return environment
+
+
 class Templates:
     """Render commands.
 
@@ -67,14 +111,12 @@ class Templates:
     def __init__(self, folder: Path, tokens: Tokens, public_url: str) -> None:
         self._tokens = tokens
         self._public_url = public_url.rstrip("/")
-        self._environment = ImmutableSandboxedEnvironment(
-            loader=FileSystemLoader(folder),
-            autoescape=select_autoescape(["html"]),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters.update(money=money, product=product)
+        # Read once, all of them: a message is never written half from an old and half from a new folder.
+        self._environment = environment_of(folder)
+
+    def use(self, environment: ImmutableSandboxedEnvironment) -> None:
+        """Write from now on with the templates of :func:`checked_environment`."""
+        self._environment = environment
 
     def render(self, command: MessageCommand) -> Rendered:
         """Write the message.

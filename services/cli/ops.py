@@ -17,7 +17,8 @@ from config.topics import TOPICS
 from models.campaigns.conditions import condition_fault
 from services.bootstrap import DATA_DIR, settings_for
 from services.bus.admin import create_topics, describe
-from services.state.live import worker_seen_ms
+from services.channels.templates import checked_environment
+from services.state.live import worker_figures, worker_seen_ms
 from services.state.redis_lane import connect, translated
 
 topics_app = typer.Typer(name="topics", help="The topics in Kafka.", no_args_is_help=True)
@@ -50,14 +51,44 @@ def check(
     config_dir: Annotated[
         Path, typer.Argument(help="Folder with campaigns/, offers/, experiments/.")
     ] = PACKAGE_CONFIG_DIR,
+    running: Annotated[
+        bool,
+        typer.Option("--running", help="Also ask the workers whether this is what they go by (exit code 1 if not)."),
+    ] = False,
+    data_dir: Annotated[Path, typer.Option(help="Folder of the running stack.")] = DATA_DIR,
 ) -> None:
     """Check what marketers wrote: every mistake with file, line and what to write instead (exit code 2)."""
     found = load_definitions(config_dir, condition_fault)
+    checked_environment(config_dir / "templates")
     Console().print(
         f"{len(found.campaigns)} campaigns, {len(found.offers)} offers, {len(found.experiments)} experiments: all well."
         f" Version {found.version()}",
         highlight=False,
     )
+    if running:
+        raise typer.Exit(0 if _in_force(found.version(), data_dir) else 1)
+
+
+def _in_force(version: str, data_dir: Path) -> bool:
+    """Tell what each worker goes by."""
+    settings = settings_for(data_dir)
+    client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
+    with closing(client), translated():
+        workers = worker_figures(client)
+    well = bool(workers)
+    for one in workers:
+        name, policy, error = f"{one['role']} {one['worker']}", one.get("policy"), one.get("config_error")
+        if error:
+            well = False
+            typer.echo(f"{name}: keeps its old files, because it refuses the new ones:\n  {error}")
+        elif policy not in {None, version}:
+            well = False
+            typer.echo(f"{name}: goes by version {policy} (another folder, or the change is not taken yet)")
+        elif policy is not None:
+            typer.echo(f"{name}: goes by it")
+    if not workers:
+        typer.echo("no worker runs", err=True)
+    return well
 
 
 def health(

@@ -175,6 +175,7 @@ def build_workers(raw: RawLive) -> tuple[Worker, ...]:
             events_per_s=float(figures.get("events_per_s", 0)),
             events=int(figures.get("events_total", 0)),
             cpu_s=float(figures.get("cpu_s", 0)),
+            config_refused=bool(figures.get("config_error")),
         )
         for figures in raw.workers
     ]

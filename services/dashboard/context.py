@@ -259,6 +259,7 @@ class Worker:
     seen : when it last did, wall clock, for people.
     events_per_s, events : of this worker.
     cpu_s : CPU it used since it started.
+    config_refused : a changed file of the config folder is bad; what was before is in force.
     """
 
     role: str
@@ -268,6 +269,7 @@ class Worker:
     events_per_s: float
     events: int
     cpu_s: float
+    config_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

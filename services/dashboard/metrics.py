@@ -34,6 +34,8 @@ MetricName = Literal[
     "kairos_experiment_exposed_users",
     # 1 for a worker that is alive, 0 for one that fell silent.
     "kairos_worker_up",
+    # 1 for a worker that refuses the newest files of the config folder and keeps the old. 1: run `kairos check`.
+    "kairos_worker_config_refused",
     # CPU of a worker since it started, seconds.
     "kairos_worker_cpu_seconds",
     # Newest published version of a model.
@@ -146,6 +148,12 @@ def _running(page: PageContext) -> Iterator[Metric]:
         "Worker is alive",
         ["role", "worker"],
         [((one.role, one.worker), int(one.alive)) for one in page.workers],
+    )
+    yield _gauge(
+        "kairos_worker_config_refused",
+        "The newest files of the config folder are refused, the old ones are in force",
+        ["role", "worker"],
+        [((one.role, one.worker), int(one.config_refused)) for one in page.workers if one.alive],
     )
     yield _counter(
         "kairos_worker_cpu_seconds",

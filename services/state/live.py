@@ -80,6 +80,14 @@ def worker_seen_ms(redis: redis_py.Redis, role: str) -> int | None:
     return max((int(at) for name, at in found if name.startswith(prefix)), default=None)
 
 
+def worker_figures(redis: redis_py.Redis) -> list[dict[str, Any]]:
+    """What the workers alive tell about themselves, by role and name."""
+    names = cast(list[bytes], redis.zrange(WORKERS_KEY, 0, -1))
+    places = sorted(name.decode().partition(":")[::2] for name in names)
+    values = [cast(bytes | None, redis.get(worker_key(role, worker))) for role, worker in places]
+    return [_decode(value) for value in values if value is not None]
+
+
 def push_tail(redis: redis_py.Redis, kind: TailKind, items: Sequence[Mapping[str, Any]]) -> None:
     """Put things that just happened, oldest first, on top of a tail.
 

@@ -160,7 +160,8 @@ def test_a_worker_whose_loop_hangs_ends_and_says_where(stack: EmbeddedStack, mon
     )
     try:
         with Publisher(stack.bootstrap) as bus:
-            bus.publish(*_order())
+            properties = {"order_id": MARKED, "revenue": 5.0}
+            bus.publish_event({"type": "track", "event": "Order Completed", "userId": "u", "properties": properties})
         _, said = worker.communicate(timeout=60)
     finally:
         with suppress(ProcessLookupError):
@@ -170,8 +171,3 @@ def test_a_worker_whose_loop_hangs_ends_and_says_where(stack: EmbeddedStack, mon
     assert "_hang_if_marked" in said  # where it hung
     report = run_audit(Settings())
     assert report.ok, report.sentences()
-
-
-def _order() -> tuple[str, bytes, str]:
-    topic, user, value = Shop(9).event("Order Completed", order_id=MARKED)
-    return topic, value, user
