@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,11 @@ class Latency:
     worst: int
     worker_us: float
     kept_up: bool = True
+
+    @property
+    def at_rate(self) -> bool:
+        """Whether the load was what it was to be: a producer that falls behind makes the worker look quick."""
+        return self.kept_up and self.rate >= 0.95 * self.wanted
 
 
 def quantile(ages: Sequence[tuple[int, int]], share: float) -> int:
@@ -87,7 +93,7 @@ def measure(ground: Ground, rate: int, seconds: int = SECONDS) -> Latency:
     target = ground.folder / "ages.json"
     client = ground.redis()
     with ground.process("latency", ["-m", "benchmarks.latency_worker", str(target)], ground.env()) as process:
-        _until_settled(ground, process.pid)
+        _until_settled(ground, process)
         before = sum(state.received for state in read_lanes(client, PARTITIONS).values())
         cpu = cpu_s(process.pid)
         first_s = int(time.time()) + 1 + WARM_S
@@ -105,11 +111,13 @@ def measure(ground: Ground, rate: int, seconds: int = SECONDS) -> Latency:
     return replace(summary(rows, first_s, last_s, rate, cpu / published * 1e6), kept_up=kept_up)
 
 
-def _until_settled(ground: Ground, pid: int, timeout_s: float = 60.0) -> None:
+def _until_settled(ground: Ground, process: subprocess.Popen[str], timeout_s: float = 60.0) -> None:
     """Wait until the worker has its lanes and nothing to do but ticks."""
     client, last, since = ground.redis(), -1, time.monotonic()
     deadline = since + timeout_s
     while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the worker ended with {process.returncode}")
         states = read_lanes(client, PARTITIONS).values()
         applied = sum(state.applied - state.ticks for state in states)
         if applied != last or not all(state.ticks for state in states):

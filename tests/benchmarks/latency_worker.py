@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import faust
 
@@ -33,8 +34,8 @@ from streams.transport import Chunk
 class AgeMeter(DecideMeter):
     """Counts events by (second in which they were published, age in ms)."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.ages: dict[tuple[int, int], int] = {}
 
     def committed(self, lane: int, batch: Batch, done: Done, chunks: Sequence[Chunk]) -> None:

@@ -21,7 +21,7 @@ from services.state.lanes import read_lanes
 OUTPUT_TOPIC = "tutorial-alerts"
 KAIROS = "Kairos"
 WARM_SHARE = 0.2
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)

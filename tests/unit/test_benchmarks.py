@@ -3,6 +3,7 @@
 import doctest
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -91,8 +92,11 @@ def test_a_missed_goal_is_a_missed_row() -> None:
     assert not any(row.met is False for row in peers(runs, [], 230.0).rows)
     missed = [row.what for row in peers({**runs, KAIROS: [slow]}, [], 230.0).rows if row.met is False]
     assert missed == [peer.name for peer in PEERS if peer.goal] + [f"{KAIROS}: events per second"]
-    at_rates = [Latency(rate, 1, 1.0, 1, 51, 60, 70, 1.0) for rate in (1_000, 20_000)]
+    at_rates = [Latency(rate, 1, float(rate), 1, 51, 60, 70, 1.0) for rate in (1_000, 20_000)]
     assert [row.met for row in delay(at_rates).rows] == [None, False]
+    quick = Latency(20_000, 1, 20_000.0, 1, 49, 60, 70, 1.0)
+    cases = [quick, replace(quick, rate=15_000.0), replace(quick, kept_up=False)]
+    assert [row.met for row in delay(cases).rows] == [True, False, False]
     assert delay([]).rows == []
     costs = [Cost(1, 10.0, 1.0), Cost(10, 21.0, 1.0), Cost(100, 19.9, 1.0)]
     assert [row.met for row in users(costs).rows] == [None, False, False]
