@@ -134,8 +134,14 @@ def judge(plan: Plan, reading: Reading, memories: Memories | None = None) -> tup
             claim: Claim = "harm" if metric.role == "guardrail" and memory.harmed else "undecided"
             found.append(Line(compared, compared.p, claim))
         lines += _with_chances(metric, found)
-    lines = _claims(plan, lines)
+    lines = _claims(plan, reading, lines)
     return _card(plan, reading, ratio, lines, kept), kept
+
+
+def _surest(line: Line) -> tuple[float, float]:
+    """Order of claims: by p, then by standard errors."""
+    compared = line.comparison
+    return -_p(compared), abs(compared.difference) / compared.error
 
 
 def _sample_ratio(plan: Plan, reading: Reading) -> SampleRatio:
@@ -180,7 +186,7 @@ def _harmed(plan: Plan, metric: MetricPlan, variant: str, reading: Reading) -> b
     return bool(gain + one_sided_reach(effect.variance, tau_sq, plan.alpha) < -metric.margin)
 
 
-def _claims(plan: Plan, lines: Sequence[Line]) -> list[Line]:
+def _claims(plan: Plan, reading: Reading, lines: Sequence[Line]) -> list[Line]:
     """Adjust for many comparisons. Only primary metrics claim gains, only guardrails harm, the rest claims nothing."""
     family = [i for i, line in enumerate(lines) if line.comparison.metric.role == "primary"]
     adjusted = holm([_p(lines[i].comparison) for i in family])
@@ -192,7 +198,9 @@ def _claims(plan: Plan, lines: Sequence[Line]) -> list[Line]:
             claim = _direction(compared) if compared.crossed else "undecided"
             found[i] = replace(lines[i], p_adjusted=None, claim=claim)
         else:
-            found[i] = replace(lines[i], p_adjusted=p, claim=_direction(compared) if p < plan.alpha else "undecided")
+            # The fixed test has one look: it claims nothing while users still come.
+            sure = p < plan.alpha and (plan.method != "fixed" or reading.finished)
+            found[i] = replace(lines[i], p_adjusted=p, claim=_direction(compared) if sure else "undecided")
     explored = [i for i, line in enumerate(lines) if line.comparison.metric.role == "exploratory"]
     for i, p in zip(explored, benjamini_hochberg([_p(lines[i].comparison) for i in explored]), strict=True):
         found[i] = replace(lines[i], p_adjusted=None if lines[i].comparison.p is None else p)
@@ -245,7 +253,7 @@ def _verdict(
     torn = {line.comparison.variant for line in losses}
     clear = [line for line in gains if line.comparison.variant not in torn]
     if clear:
-        return "better", max(clear, key=lambda line: (line.best.best if line.best else 0.0, -_p(line.comparison)))
+        return "better", max(clear, key=_surest)
     if gains:
         return "mixed", gains[0]
     if losses and len(torn) == len(plan.treatments):

@@ -142,6 +142,13 @@ def test_many_comparisons_share_the_error() -> None:
     assert line.comparison.interval.low < 0.0
 
 
+def test_of_several_winners_the_surest_is_named() -> None:
+    plan = Plan(dict.fromkeys("abc", 1 / 3), (BOUGHT,), planned=60_000)
+    found = card(plan, shares(10_000, 1_000, 1_250, 1_300))
+    assert (found.verdict, found.variant) == ("better", "c")
+    assert [line.claim for line in found.lines] == ["better", "better"]
+
+
 def test_exploratory_metrics_claim_nothing() -> None:
     plan = replace(PLAN, metrics=(BOUGHT, MetricPlan("refunds", role="exploratory")))
     found = card(plan, both(10_000, (1_000, 1_000), (500, 900)))
@@ -217,6 +224,7 @@ def test_fixed_is_labelled() -> None:
     found = card(replace(PLAN, method="fixed"), shares(20_000, 2_000, 2_200), finished=True)
     assert found.verdict == "better"
     assert any("one look" in caution for caution in found.cautions)
+    assert card(replace(PLAN, method="fixed"), shares(10_000, 1_000, 1_400)).verdict == "undecided", "not while it runs"
     fixed = found.lines[0].comparison.fixed
     assert fixed is not None
     assert found.lines[0].comparison.p == fixed.p
