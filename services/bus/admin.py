@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
 
 from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError, UnsupportedVersionError
 
 from config.topics import TOPICS, Topic, partitions_of
 from models.errors import ConfigurationError, TransientError
@@ -68,6 +68,26 @@ def describe(bootstrap: str, timeout_ms: int = 30_000) -> dict[str, TopicInfo]:
     """
     with _admin(bootstrap, timeout_ms) as admin:
         return _described(admin)
+
+
+def timestamp_types(bootstrap: str, topics: Sequence[str], timeout_ms: int = 30_000) -> dict[str, str]:
+    """Who stamps the records of each topic: ``LogAppendTime`` or ``CreateTime``; left out where brokers do not tell.
+
+    Raises
+    ------
+    TransientError
+        The brokers cannot be reached or did not answer in time.
+    """
+    with _admin(bootstrap, timeout_ms) as admin:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
+        try:
+            answers = admin.describe_configs(resources, config_filter="all")
+        except UnsupportedVersionError:
+            return {}
+    told = {
+        name: settings.get("message.timestamp.type") for kind in answers.values() for name, settings in kind.items()
+    }
+    return {name: str(setting["value"]) for name, setting in told.items() if setting is not None}
 
 
 @contextmanager

@@ -90,6 +90,23 @@ def end_offsets(bootstrap: str, topic: str, stall_s: float = 30.0) -> dict[int, 
         raise TransientError(f"reading {topic} at {bootstrap}: {error!r}") from error
 
 
+def newest_timestamps(bootstrap: str, topic: str, stall_s: float = 8.0) -> dict[int, int]:
+    """Timestamp of the last record of each partition, ms; empty partitions are left out.
+
+    Raises
+    ------
+    TransientError
+        The brokers cannot be reached or the topic does not exist.
+    """
+    ends = end_offsets(bootstrap, topic, stall_s)
+    found: dict[int, int] = {}
+    for partition, end in ends.items():
+        if end > 0:
+            for record in read_topic(bootstrap, topic, partition, end - 1, end, stall_s):
+                found[partition] = record.timestamp_ms
+    return found
+
+
 class Follower:
     """Read what comes, from the beginning of some topics on, without a group and without blocking.
 

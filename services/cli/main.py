@@ -37,6 +37,7 @@ app.command("why", rich_help_panel="Look")(look.why)
 app.command("offers", rich_help_panel="Look")(look.offers)
 app.command("check", rich_help_panel="Operate")(ops.check)
 app.command("health", rich_help_panel="Operate")(ops.health)
+app.command("doctor", rich_help_panel="Operate")(ops.doctor)
 app.add_typer(letters.letters_app, rich_help_panel="Operate")
 app.add_typer(ops.topics_app, rich_help_panel="Operate")
 

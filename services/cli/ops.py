@@ -1,14 +1,17 @@
-"""``kairos topics``, ``kairos check`` and ``kairos health``."""
+"""``kairos topics``, ``kairos check``, ``kairos health`` and ``kairos doctor``."""
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from config.loader import load_definitions
@@ -18,6 +21,7 @@ from models.campaigns.conditions import condition_fault
 from services.bootstrap import DATA_DIR, settings_for
 from services.bus.admin import create_topics, describe
 from services.channels.templates import checked_environment
+from services.jobs.doctor import Level, examine
 from services.state.live import worker_figures, worker_seen_ms
 from services.state.redis_lane import connect, translated
 
@@ -105,3 +109,24 @@ def health(
         typer.echo(f"no {role} worker: none has told about itself in the last {FRESH_MS // 1000} s", err=True)
         raise typer.Exit(1)
     typer.echo(f"{role}: alive {age_ms} ms ago")
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="All findings as JSON.")] = False,
+    data_dir: Annotated[Path, typer.Option(help="Folder of the running stack.")] = DATA_DIR,
+) -> None:
+    """Look at brokers, Redis, workers, models and the mail server, and say what to do (exit code 0, 1 warn, 2 bad)."""
+    found = examine(settings_for(data_dir), int(time.time() * 1000))
+    worst = max(one.level for one in found)
+    if as_json:
+        told = [{**msgspec.to_builtins(one), "level": one.level.name.lower()} for one in found]
+        typer.echo(json.dumps({"level": worst.name.lower(), "findings": told}, indent=2))
+        raise typer.Exit(int(worst))
+    colours = {Level.OK: "green", Level.WARNING: "yellow", Level.BAD: "red"}
+    table = Table(show_header=False, box=None)
+    for one in found:
+        words = f"{one.found}\n-> {one.remedy}" if one.remedy else one.found
+        name = one.level.name.lower() if one.level is not Level.BAD else "BAD"
+        table.add_row(f"[{colours[one.level]}]{name}", one.what, escape(words))
+    Console().print(table)
+    raise typer.Exit(int(worst))
