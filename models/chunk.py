@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from models.decisions import DeadLetter
 from models.errors import InvalidEventError
@@ -74,16 +75,12 @@ def merge(batches: Sequence[Batch]) -> Batch:
         batches[0].lane,
         batches[0].lanes,
         tuple(part for batch in batches for part in batch.parts),
-        sorted((event for batch in batches for event in batch.inputs), key=_at),
+        sorted((event for batch in batches for event in batch.inputs), key=attrgetter("at")),
         [letter for batch in batches for letter in batch.rejected],
         sum(batch.ticks for batch in batches),
         max(batch.broker_ms for batch in batches),
         sum(batch.received for batch in batches),
     )
-
-
-def _at(event: Input) -> int:
-    return event.at
 
 
 def dead_letter(topic: str, partition: int, record: Record, reason: str, detail: str) -> DeadLetter:

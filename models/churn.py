@@ -18,15 +18,10 @@ DAY_S = 86_400
 
 def row_of(user: str, profile: Profile, at: int, cause: Cause | Input, rules: Churn) -> ScoreRow:
     """Features of a user at `at` (ms). An alert is possible only while the user is not lost already."""
-    x = raw_churn(
-        profile.first_order * 1000,
-        profile.last_order_ms,
-        profile.purchase_days,
-        profile.money_minor,
-        profile.recent_purchases,
-        at,
-    )
-    eligible = profile.orders >= rules.min_orders and at - profile.last_order_ms <= rules.eligible_within_ms
+    last = profile.last_order_ms
+    days, money = profile.purchase_days, profile.money_minor
+    x = raw_churn(profile.first_order * 1000, last, days, money, profile.recent_purchases, at)
+    eligible = profile.orders >= rules.min_orders and at - last <= rules.eligible_within_ms
     return ScoreRow(user, profile, at, x, cause, eligible)
 
 
@@ -95,13 +90,16 @@ def score(out: Outcome, rows: list[ScoreRow], model: LinearModel, rules: Churn) 
     if not rows:
         return []
     alerts: list[ChurnAlert] = []
+    clear_below, alert_at = rules.clear_below, rules.alert_at
     # Rounded: what is stored and compared later must not hang on the last bits of a matrix product.
-    for row, p in zip(rows, model.score(as_matrix([row.x for row in rows])).round(6).tolist(), strict=True):
+    scores = model.score(as_matrix([row.x for row in rows])).round(6)
+    millionths = (scores * MILLION).round().astype(int).tolist()
+    for row, p, p_e6 in zip(rows, scores.tolist(), millionths, strict=True):
         profile = row.profile
-        profile.score_e6 = round(p * MILLION)
-        if p < rules.clear_below:
+        profile.score_e6 = p_e6
+        if p < clear_below:
             profile.alerted = False
-        elif p >= rules.alert_at and row.alert and not profile.alerted:
+        elif p >= alert_at and row.alert and not profile.alerted:
             if profile.last_alert and row.at - profile.last_alert * 1000 < rules.cool_down_ms:
                 continue
             profile.alerted = True

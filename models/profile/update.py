@@ -88,8 +88,6 @@ def touch(profile: Profile, at_ms: int, session_gap_ms: int) -> None:
 
 def _remember_item(profile: Profile, item: str) -> None:
     recent = profile.recent
-    if recent and recent[-1] == item:
-        return
     if item in recent:
         recent.remove(item)
     recent.append(item)
