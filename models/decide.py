@@ -230,8 +230,9 @@ def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause
         if not offer.when:
             return True
         if context is None:
-            facts = {"event": cause.event, "properties": {}, "user": user_view(profile, at)}
-            context = brain.offer_conditions.about(facts)
+            together = brain.offer_conditions
+            user_facts = user_view(profile, at, together.user_fields)
+            context = together.about({"event": cause.event, "properties": {}, "user": user_facts})
         return brain.conditions[offer.when].evaluate(context)[0]
 
     ranked = rank_offers(

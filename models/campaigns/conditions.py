@@ -85,23 +85,27 @@ class Conditions:
     ----------
     conditions : all that will be asked.
 
+    Attributes
+    ----------
+    user_fields : fields of `user` that any of them looks at; None when one may look at any.
+
     Notes
     -----
     Converting a user for CEL takes five microseconds, answering a condition a third of one: it is converted once.
     """
 
-    __slots__ = ("_names", "_user_fields")
+    __slots__ = ("_names", "user_fields")
 
     def __init__(self, conditions: Iterable[Condition]) -> None:
         found = list(conditions)
         fields = [condition.user_fields for condition in found]
         self._names = frozenset[str]().union(*(condition.names for condition in found))
-        self._user_fields = None if None in fields else frozenset[str]().union(*(named for named in fields if named))
+        self.user_fields = None if None in fields else frozenset[str]().union(*(named for named in fields if named))
 
     def about(self, context: Mapping[str, Any]) -> Mapping[str, Any] | cel.Context:
         """What :meth:`Condition.evaluate` of each of them may be given in place of `context`."""
         try:
-            return cel.Context(variables=_seen(context, self._names, self._user_fields))
+            return cel.Context(variables=_seen(context, self._names, self.user_fields))
         except (TypeError, ValueError, RuntimeError, OverflowError):
             return context  # something cannot be converted: only the conditions that look at it are without answer
 

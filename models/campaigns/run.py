@@ -132,8 +132,9 @@ def _decide(  # noqa: PLR0913 - one place for every path
     policy = brain.definitions.policy
     if campaign.when and not released:
         properties = document.get("properties", {}) if document else {}
-        context = {"event": cause.event, "properties": properties, "user": user_view(profile, at)}
-        if not brain.conditions[campaign.when].evaluate(context)[0]:
+        condition = brain.conditions[campaign.when]
+        facts = user_view(profile, at, condition.user_fields)
+        if not condition.evaluate({"event": cause.event, "properties": properties, "user": facts})[0]:
             return
     message_id = effect_id(campaign.id, STEP, user, cause.message_id)
     zone = str(profile.attributes.get("timezone") or policy.default_timezone)

@@ -124,6 +124,14 @@ def test_the_view_of_a_profile_has_exactly_the_documented_fields() -> None:
     assert tuple(user_view(Profile(), 0)) == USER_FIELDS
 
 
+def test_a_view_of_some_fields_is_part_of_the_whole() -> None:
+    profile = Profile(orders=2, last_order_ms=86_400_000, sessions=3)
+    whole = user_view(profile, 2 * 86_400_000)
+    assert whole["days_since_order"] == 1.0
+    for name in USER_FIELDS:
+        assert user_view(profile, 2 * 86_400_000, frozenset({name})) == {name: whole[name]}
+
+
 TOGETHER = [
     "user.orders == 1",
     "user.churn_score < 0.5 && user.money_minor > 2550",
