@@ -112,6 +112,7 @@ class Bench:
 
     def _latency(self) -> Section:
         found = []
+        python_of(latency.LOAD_VENV, self._tell)
         for rate in latency.RATES if self._ground.apache else ():
             self._tell(f"Latency at {rate:,} events/s ...")
             self._ground.renew_topics()
@@ -135,6 +136,7 @@ class Bench:
     def _starts(self) -> Section:
         if not self._ground.apache:
             return sections.starts(None)
+        python_of(latency.LOAD_VENV, self._tell)
         self._tell("Start-up, and recovery after kill -9 ...")
         self._ground.renew_topics()
         return sections.starts(starts.measure(self._ground, 20 if self._quick else 40))

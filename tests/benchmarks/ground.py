@@ -83,6 +83,12 @@ class Ground:
             **more,
         }
 
+    @staticmethod
+    def peer_env() -> dict[str, str]:
+        """Environment of another engine: nothing of Kairos's own settings, the core is told what it needs."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("KAIROS_")}
+        return {**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+
     @contextlib.contextmanager
     def process(
         self, name: str, argv: Sequence[str], env: dict[str, str], python: Path | None = None

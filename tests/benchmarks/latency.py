@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.ground import Ground, cpu_s
-from benchmarks.shop import PARTITIONS, SEED, shop_event
+from benchmarks.shop import PARTITIONS
+from benchmarks.venvs import python_of
 
-from services.bus import Publisher
 from services.state.lanes import read_lanes
 
 RATES = (1_000, 5_000, 20_000)
 SECONDS = 25
 WARM_S = 5
-LINGER_MS = 2
-_SLICE_S = 0.002
+LINGER_MS = 2  # of the load
+LOAD_VENV = "bytewax"  # has a producer in C
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,11 @@ def measure(ground: Ground, rate: int, seconds: int = SECONDS) -> Latency:
         _until_settled(ground, process)
         before = sum(state.received for state in read_lanes(client, PARTITIONS).values())
         cpu = cpu_s(process.pid)
-        first_s = int(time.time()) + 1 + WARM_S
-        published = publish_at(ground.bootstrap, seconds, rate)
+        published = rate * seconds
+        with load(ground, seconds, rate) as producer:
+            first_s = int(time.time()) + 1 + WARM_S
+            if producer.wait(seconds + 60):
+                raise RuntimeError(f"the load ended with {producer.returncode}")
         last_s = int(time.time()) - 1
         cpu = cpu_s(process.pid) - cpu
         deadline, kept_up = time.monotonic() + 30, True
@@ -129,18 +132,9 @@ def _until_settled(ground: Ground, process: subprocess.Popen[str], timeout_s: fl
     raise TimeoutError("the worker did not come to rest")
 
 
-def publish_at(bootstrap: str, seconds: int, rate: int) -> int:
-    """Publish `rate` events a second in slices of two milliseconds; each event carries the moment of its hand-over."""
-    rng = random.Random(SEED + 1)
-    total, number = rate * seconds, 0
-    with Publisher(bootstrap, client_id="kairos-bench", linger_ms=LINGER_MS) as bus:
-        begun = time.perf_counter()
-        while number < total:
-            wanted = min(total, int((time.perf_counter() - begun) * rate))
-            while number < wanted:
-                record = shop_event(rng, 10_000_000 + number, int(time.time() * 1000))
-                bus.publish(record.topic, record.value, record.user)
-                number += 1
-            time.sleep(_SLICE_S)
-        bus.flush()
-    return total
+@contextlib.contextmanager
+def load(ground: Ground, seconds: int, rate: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that publishes `rate` events a second and ends (:mod:`benchmarks.peers.load`)."""
+    argv = ["-m", "benchmarks.peers.load", ground.bootstrap, str(seconds), str(rate)]
+    with ground.process("load", argv, ground.peer_env(), python_of(LOAD_VENV)) as process:
+        yield process

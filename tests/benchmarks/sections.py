@@ -134,12 +134,12 @@ def delay(latencies: Sequence[Latency]) -> Section:
             goal, met = f"<= {P99_GOAL_MS} ms", one.p99 <= P99_GOAL_MS and one.at_rate
         rows.append(Row(what, f"{one.p99} ms", goal, met, cells))
     notes = [
-        "From the moment an event is handed to `services.bus.Publisher` until the transaction with its decision is in Redis"
+        "From the moment an event is handed to a producer until the transaction with its decision is in Redis"
         f" and synced to disk: wall clock of one machine, event by event. It holds the producer's batching (`linger_ms` ="
         f" {LINGER_MS}), the broker, the fetch, the wait in the lane, the core and Redis. Published to `messages` it is a"
         " few milliseconds later.",
-        f"{sum(one.events for one in latencies):,} events in all. The producer of the load runs on the same cores and takes"
-        " about 25 us of processor time an event, at 20,000/s half a core.",
+        f"{sum(one.events for one in latencies):,} events in all. The producer (librdkafka, idempotent) is a process of"
+        " its own on the same cores, as are the broker and Redis.",
         "Time stamps are whole milliseconds, rounded down: what is shown is up to 1 ms too much, never too little.",
     ]
     series = [

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 
 from config.topics import CLICKSTREAM, HOUR_MS, PURCHASES
 from models.wire import lane_of
@@ -84,6 +83,8 @@ def shop_event(rng: random.Random, number: int, at_ms: int, users: int = USERS) 
 
 async def publish(bootstrap: str, records: Sequence[ShopRecord], topic: str | None = None) -> None:
     """Fill the topics (all records into `topic` if it is given) in whole batches, as fast as the broker takes them."""
+    from aiokafka import AIOKafkaProducer  # not in every environment that makes these events
+
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=512 * 1024)
     await producer.start()
     try:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+import contextlib
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
 from benchmarks.ground import Ground
-from benchmarks.latency import publish_at
+from benchmarks.latency import load
 from benchmarks.shop import PARTITIONS, publish, shop_events
 
 from config.settings import KafkaSettings
@@ -56,31 +54,29 @@ def measure(ground: Ground, seconds: int = 30) -> Starts:
     waiting = list(shop_events(WAITING, int(time.time() * 1000)))
     asyncio.run(publish(ground.bootstrap, waiting))
     begun = time.perf_counter()
-    with ground.process("killed", ["-m", "streams", "decide"], ground.env()) as process:
-        _wait(lambda: _events(client) > 0, process)
-        first = time.perf_counter() - begun
-        _until_all_there(client, process)
-        before = _events(client)
-        publisher = threading.Thread(target=publish_at, args=(ground.bootstrap, seconds, RATE))
-        publisher.start()
-        _wait(lambda: _events(client) > before + RATE * 3, process)
-        os.kill(process.pid, signal.SIGKILL)
-        killed = time.perf_counter()
-        process.wait()
-    at_kill, epochs = _events(client), _epochs(client)
-    with ground.process("next", ["-m", "streams", "decide"], ground.env()) as process:
+    with contextlib.ExitStack() as stack:
+        with ground.process("killed", ["-m", "streams", "decide"], ground.env()) as process:
+            _wait(lambda: _events(client) > 0, process)
+            first = time.perf_counter() - begun
+            _until_all_there(client, process)
+            before = _events(client)
+            producer = stack.enter_context(load(ground, seconds, RATE))
+            _wait(lambda: _events(client) > before + RATE * 3, process)
+            process.kill()
+            killed = time.perf_counter()
+            process.wait()
+        at_kill, epochs = _events(client), _epochs(client)
+        process = stack.enter_context(ground.process("next", ["-m", "streams", "decide"], ground.env()))
         _wait(lambda: _epochs(client) != epochs and _events(client) > at_kill, process)
         recovered = time.perf_counter() - killed
-        # Caught up: it has decided as many as were published by now.
-        while True:
-            done, due = _events(client) - before, int((time.perf_counter() - killed) * RATE)
-            if done >= min(at_kill - before + due, RATE * seconds) - RATE // 10:
-                break
-            if time.perf_counter() - killed > TIMEOUT_S:
-                raise TimeoutError("the next worker does not catch up")
-            time.sleep(_LOOK_S)
+
+        def caught() -> bool:
+            published = at_kill - before + int((time.perf_counter() - killed) * RATE)
+            return _events(client) - before >= min(published, RATE * seconds) - RATE // 10
+
+        _wait(caught, process)
         caught_up = time.perf_counter() - killed
-        publisher.join()
+        producer.wait(seconds + 60)
         total = RATE * seconds
         deadline = time.monotonic() + 20
         while _events(client) - before < total and time.monotonic() < deadline:

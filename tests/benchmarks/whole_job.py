@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-from benchmarks.ground import ROOT, Ground, cpu_s, create_topic
+from benchmarks.ground import Ground, cpu_s, create_topic
 from benchmarks.peers_table import PEERS, Peer
 from benchmarks.shop import PARTITIONS, ShopRecord, publish
 from benchmarks.venvs import python_of
@@ -138,7 +137,7 @@ def peer_run(ground: Ground, peer: Peer, python: Path, expected: int) -> Run:
     ground.clear()
     redis_cpu, broker_cpu = cpu_s(ground.redis_pid), cpu_s(ground.broker_pid)
     argv = peer.argv(ground.bootstrap, _topic(expected), ground.redis_url, str(expected))
-    with ground.process(peer.module, argv, _env(), python) as process:
+    with ground.process(peer.module, argv, ground.peer_env(), python) as process:
         said, _ = process.communicate(timeout=TIMEOUT_S)
         # Faust writes escape codes for a progress spinner before it.
         _, brace, figures = said.rpartition("{")
@@ -154,9 +153,3 @@ def peer_run(ground: Ground, peer: Peer, python: Path, expected: int) -> Run:
             raise RuntimeError(f"{peer.name} has applied {applied} events of {expected}")
     measured = found["events"] / expected
     return Run(found["events"], found["cpu_s"], found["wall_s"], redis_cpu * measured, broker_cpu * measured)
-
-
-def _env() -> dict[str, str]:
-    # Nothing of Kairos's own settings: the core is told what it needs.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KAIROS_")}
-    return {**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
