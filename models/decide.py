@@ -135,7 +135,7 @@ def _newcomer(turn: Turn, event: Input) -> Profile | None:
     batch, lane = turn.batch, turn.lane
     owner = lane_of(event.user, batch.lanes)
     if owner != batch.lane:
-        if event.record.headers and origin_of(event.record) is not None:
+        if event.record.headers and origin_of(event.record) is not None and not _divided(batch, owner):
             lane.rejected += 1
             turn.out.reject(batch, event, "misrouted", f"forwarded once, belongs to partition {owner}")
         else:
@@ -144,6 +144,11 @@ def _newcomer(turn: Turn, event: Input) -> Profile | None:
         return None
     profile = turn.profiles[event.user] = Profile(seen_since=event.record.broker_ms // 1000)
     return profile
+
+
+def _divided(batch: Batch, owner: int) -> bool:
+    """Whether `owner` was divided off this lane: what was forwarded here before that is forwarded once more."""
+    return batch.lanes % 2 == 0 and owner == batch.lane + batch.lanes // 2
 
 
 def _apply(turn: Turn, profile: Profile, event: Input) -> None:

@@ -196,12 +196,13 @@ class JournalEntry(msgspec.Struct, frozen=True):
 
     Parameters
     ----------
-    kind : "batch", or "open" when a worker took the lane over.
+    kind : "batch", "open" when a worker took the lane over, "split" when the lane was divided in two.
     sources : (input topic, from, to) of each chunk in it; none for a batch of timers only.
     watermark : the lane's watermark after the batch, ms. broker_ms : newest broker time seen in it.
     fired : users whose timers were looked at, in order. versions : snapshot name -> version; policy : definitions.
     failed : the core could not apply the records of the batch; they lie in dead-letters.
     parked : users of `fired` whose timers the core could not fire; they were taken out and lie in dead-letters.
+    lanes : how many lanes there are from here on; 0: as before.
     """
 
     lane: int
@@ -216,3 +217,4 @@ class JournalEntry(msgspec.Struct, frozen=True):
     policy: str
     failed: bool = False
     parked: list[str] = []
+    lanes: int = 0

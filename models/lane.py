@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from models.errors import IncompatibleSnapshotError
+from models.errors import ConfigurationError, IncompatibleSnapshotError
 
 
 class Fence(msgspec.Struct, array_like=True, frozen=True):
@@ -34,6 +34,8 @@ class LaneState(msgspec.Struct, array_like=True):
     epoch : grows whenever a worker opens the lane; orders what two owners published.
     watermarks : event time of each input, ms; the lane's watermark is the least of them.
     origins : "topic lane" -> (epoch, seq, n) of the last forwarded record that was taken from that lane.
+    lanes : number of lanes among which users are dealt out; 0: not noted yet. Negative: the lane is being divided for
+        that many, and nobody may open it.
     """
 
     epoch: int = 0
@@ -46,6 +48,7 @@ class LaneState(msgspec.Struct, array_like=True):
     ticks: int = 0
     dedupe_overflow: int = 0
     origins: dict[str, tuple[int, int, int]] = {}
+    lanes: int = 0
 
     @property
     def watermark(self) -> int:
@@ -81,3 +84,18 @@ def decode_state(packed: bytes | None, inputs: int) -> LaneState:
         return _state.decode(packed)
     except msgspec.DecodeError as error:
         raise IncompatibleSnapshotError(f"a stored lane state cannot be read: {error}") from error
+
+
+def refuse_other_layout(state: LaneState, lane: int, lanes: int) -> None:
+    """Raise ConfigurationError where users of the lane are dealt out among another number of lanes than `lanes`."""
+    if state.lanes < 0:
+        raise ConfigurationError(
+            f"lane {lane} is being divided for {-state.lanes} lanes",
+            remedy=f"Finish it with `kairos repartition --to {-state.lanes}`; until then no worker can run.",
+        )
+    if lane >= lanes or state.lanes not in {0, lanes}:
+        there = state.lanes or f"more than {lanes}"
+        raise ConfigurationError(
+            f"the users of lane {lane} are dealt out among {there} lanes, this worker expects {lanes}",
+            remedy="Start workers with KAIROS_LANES as the topics have partitions; `kairos repartition` doubles them.",
+        )

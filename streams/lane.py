@@ -137,7 +137,7 @@ class Lane:
         brain = self._context.brain()
         # Above any published one, also where Redis forgot the last one and the clock was set back.
         epoch = max(int(time.time() * 1000), self._epoch + 1)
-        done = opening(await self._store.load(*NOTHING), self.number, epoch, brain)
+        done = opening(await self._store.load(*NOTHING), self.number, epoch, brain, self._context.settings.lanes)
         await self._store.commit(done.change)
         self._epoch = done.state.epoch
         self._outbox.start(await self._store.pending(), self._ended)

@@ -3,7 +3,7 @@
 kafka-python is imported in this package only.
 """
 
-from services.bus.admin import TopicInfo, create_topics, describe
+from services.bus.admin import TopicInfo, add_partitions, create_topics, describe, working_groups
 from services.bus.publisher import DeliveryError, Publisher, Undelivered, topic_for
 from services.bus.reader import Follower, Record, end_offsets, read_topic
 
@@ -14,9 +14,11 @@ __all__ = [
     "Record",
     "TopicInfo",
     "Undelivered",
+    "add_partitions",
     "create_topics",
     "describe",
     "end_offsets",
     "read_topic",
     "topic_for",
+    "working_groups",
 ]

@@ -90,6 +90,54 @@ def timestamp_types(bootstrap: str, topics: Sequence[str], timeout_ms: int = 30_
     return {name: str(setting["value"]) for name, setting in told.items() if setting is not None}
 
 
+def working_groups(bootstrap: str, prefix: str, timeout_ms: int = 30_000) -> dict[str, int]:
+    """Consumer groups whose name begins with `prefix` and that have members, and how many.
+
+    Raises
+    ------
+    TransientError
+        The brokers cannot be reached or did not answer in time.
+    """
+    with _admin(bootstrap, timeout_ms) as admin:
+        names = [group["group_id"] for group in admin.list_groups() if group["group_id"].startswith(prefix)]
+        found = admin.describe_groups(names) if names else {}
+        return {name: len(group["members"]) for name, group in found.items() if group["members"]}
+
+
+def add_partitions(bootstrap: str, lanes: int, timeout_ms: int = 30_000) -> list[str]:
+    """Give every topic that is keyed by user `lanes` partitions; those that have them are left alone.
+
+    Returns
+    -------
+    Names of the topics that grew.
+
+    Raises
+    ------
+    ConfigurationError
+        A topic is missing, or has neither `lanes` partitions nor half as many. Nothing was changed.
+    TransientError
+        The brokers cannot be reached or did not answer in time.
+    """
+    keyed = [topic.name for topic in TOPICS if topic.partitions is None]
+    with _admin(bootstrap, timeout_ms) as admin:
+        has = {name: info.partitions for name, info in _described(admin).items()}
+        wrong = [f"{name} has {has.get(name, 0)}" for name in keyed if has.get(name) not in {lanes, lanes // 2}]
+        if wrong:
+            raise ConfigurationError(
+                f"topics must have {lanes // 2} or {lanes} partitions: {', '.join(wrong)}",
+                remedy="`kairos topics list` shows them.",
+            )
+        growing = [name for name in keyed if has[name] != lanes]
+        if growing:
+            admin.create_partitions(dict.fromkeys(growing, lanes), timeout_ms=timeout_ms)
+            deadline_s = monotonic() + timeout_ms / 1000
+            while any(_described(admin)[name].partitions != lanes for name in growing):
+                if monotonic() > deadline_s:
+                    raise TransientError(f"these topics were given {lanes} partitions, but do not show them: {growing}")
+                sleep(0.05)
+        return growing
+
+
 @contextmanager
 def _admin(bootstrap: str, timeout_ms: int) -> Iterator[Any]:
     try:

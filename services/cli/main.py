@@ -12,7 +12,7 @@ from config.loader import DefinitionError
 from config.settings import UnknownSettingError
 from models.errors import KairosError
 from services.bootstrap import BAD_INPUT, setting_faults
-from services.cli import audit, letters, look, ops, run
+from services.cli import audit, letters, look, ops, repartition, run
 from services.cli.experiments import experiments_app
 from services.cli.train import train_app
 from services.jobs.evaluate.cli import evaluate_app
@@ -39,6 +39,7 @@ app.command("check", rich_help_panel="Operate")(ops.check)
 app.command("health", rich_help_panel="Operate")(ops.health)
 app.command("doctor", rich_help_panel="Operate")(ops.doctor)
 app.add_typer(letters.letters_app, rich_help_panel="Operate")
+app.command("repartition", rich_help_panel="Operate")(repartition.run_repartition)
 app.add_typer(ops.topics_app, rich_help_panel="Operate")
 
 

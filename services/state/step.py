@@ -16,7 +16,7 @@ from models.brain import Brain
 from models.chunk import Batch
 from models.decide import decide
 from models.decisions import BasketExample, ChurnExample, DeadLetter, Effect, JournalEntry
-from models.lane import Fence, LaneState, decode_fence, decode_state, encode
+from models.lane import Fence, LaneState, decode_fence, decode_state, encode, refuse_other_layout
 from models.outcome import Outcome
 from models.profile.codec import decode_profile, encode_profile
 from models.wire import header
@@ -25,7 +25,7 @@ from services.state.store import Change, LaneStore, Loaded
 TIMERS_AT_ONCE = 1000
 Question = tuple[int | None, int, Callable[[list[str]], list[str]]]  # what LaneStore.load is called with
 NOTHING: Question = (None, 0, lambda due: due)  # fence and state only
-OPEN, BATCH = "open", "batch"
+OPEN, BATCH, SPLIT = "open", "batch", "split"
 _json = msgspec.json.Encoder().encode
 
 
@@ -156,21 +156,30 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
     return Done(change, decided, outcome, after, state)
 
 
-def open_lane(store: LaneStore, lane: int, epoch: int, brain: Brain) -> Done:
+def open_lane(store: LaneStore, lane: int, epoch: int, brain: Brain, lanes: int = 0) -> Done:
     """Load, and lay out the opening (see :func:`opening`)."""
-    return opening(store.load(*NOTHING), lane, epoch, brain)
+    return opening(store.load(*NOTHING), lane, epoch, brain, lanes)
 
 
-def opening(loaded: Loaded, lane: int, epoch: int, brain: Brain) -> Done:
+def opening(loaded: Loaded, lane: int, epoch: int, brain: Brain, lanes: int = 0) -> Done:
     """A worker takes the lane over: the epoch grows, and whoever still believes to own it fails at its next commit.
 
     Parameters
     ----------
     loaded : what the store answered to `NOTHING`.
     epoch : a number above any published one; the lane's own plus one is taken when that is larger.
+    lanes : among how many lanes this worker deals out users; 0: as the lane says.
+
+    Raises
+    ------
+    ConfigurationError
+        The lane's users are dealt out among another number of lanes.
     """
     inputs = len(INPUT_NAMES)
     fence, state = decode_fence(loaded.fence, inputs), decode_state(loaded.state, inputs)
+    if lanes:
+        refuse_other_layout(state, lane, lanes)
+        state.lanes = lanes
     state.epoch = max(state.epoch + 1, epoch)
     after = fence.step({})
     entry = JournalEntry(
@@ -184,6 +193,7 @@ def opening(loaded: Loaded, lane: int, epoch: int, brain: Brain) -> Done:
         fired=[],
         versions=brain.versions,
         policy=brain.policy_version,
+        lanes=lanes,
     )
     decided = OutboxEntry(lane, state.epoch, after.seq, [_journal(entry)])
     change = Change(fence=encode(after), state=encode(state), seq=after.seq, outbox=msgspec.msgpack.encode(decided))

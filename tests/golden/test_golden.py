@@ -301,7 +301,7 @@ def test_G010_misrouted() -> None:  # noqa: N802
     arrives(there)  # published twice after a crash
     assert there.profile(stranger).events == 1
     assert (there.state.applied, there.state.duplicate) == (1, 1)
-    lost = LaneRig(shipped(), lane=0, lanes=2)
+    lost = LaneRig(shipped(), lane=2, lanes=4)
     assert [one["reason"] for one in arrives(lost).on("dead-letters")] == ["misrouted"]
     assert lost.state.balances()
 

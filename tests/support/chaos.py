@@ -79,8 +79,10 @@ class Shop:
 class Chaos:
     """Kafka and Redis of its own, learn, deliver, a mail sink, and workers of decide that come and go."""
 
-    def __init__(self, folder: Path, kafka: KafkaServer | None, redis: RedisServer | None, seed: int = 7) -> None:
-        self.kafka, self.redis_server = kafka, redis
+    def __init__(
+        self, folder: Path, kafka: KafkaServer | None, redis: RedisServer | None, seed: int = 7, lanes: int = LANES
+    ) -> None:
+        self.kafka, self.redis_server, self.lanes = kafka, redis, lanes
         self._policy = RestartPolicy(backoff_s=0.1, quick_deaths_max=50)
         settings = {"KAIROS_WATCHDOG_S": "20"}
         if kafka is not None:
@@ -89,7 +91,7 @@ class Chaos:
             folder,
             create_topics,
             roles=("learn", "deliver"),
-            lanes=LANES,
+            lanes=lanes,
             kafka=kafka.bootstrap if kafka else None,
             redis_url=redis.url if redis else None,
             ticker=False,
@@ -154,7 +156,7 @@ class Chaos:
 
     def owners(self) -> dict[int, int]:
         """Committed transactions of each lane."""
-        return {lane: fence.seq for lane, fence in read_fences(self.redis, range(LANES)).items()}
+        return {lane: fence.seq for lane, fence in read_fences(self.redis, range(self.lanes)).items()}
 
     # -- events
 
@@ -174,7 +176,7 @@ class Chaos:
                             bus.publish(topic, value, user)
                         self.published += batch
                         for name in INPUT_NAMES:
-                            for lane in range(LANES):
+                            for lane in range(self.lanes):
                                 bus.publish(name, self.shop.tick(), partition=lane)
                         sent += len(batch)
                         ending.wait(max(0.0, began + sent / rate - time.monotonic()))
@@ -196,7 +198,7 @@ class Chaos:
         producer = KafkaProducer(bootstrap_servers=self.bootstrap, acks="all")
         try:
             for topic, user, value in events:
-                lane = (lane_of(user, LANES) + misrouted) % LANES
+                lane = (lane_of(user, self.lanes) + misrouted) % self.lanes
                 producer.send(topic, value, user.encode(), partition=lane)
             producer.flush()
         finally:
@@ -225,9 +227,9 @@ class Chaos:
 
     def _behind(self, consumer: KafkaConsumer) -> Counter[str]:
         behind = Counter[str]()
-        places = [TopicPartition(name, lane) for name in (*INPUT_NAMES, "messages") for lane in range(LANES)]
+        places = [TopicPartition(name, lane) for name in (*INPUT_NAMES, "messages") for lane in range(self.lanes)]
         ends = consumer.end_offsets(places)
-        fences = read_fences(self.redis, range(LANES))
+        fences = read_fences(self.redis, range(self.lanes))
         for (name, lane), end in ends.items():
             if name == "messages":
                 raw = self.redis.get(fence_key(lane))

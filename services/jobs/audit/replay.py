@@ -14,7 +14,8 @@ from models.chunk import Batch, fail, merge, read_chunk
 from models.decisions import JournalEntry, MessageCommand
 from models.wire import Record
 from services.bus.reader import Record as LogRecord
-from services.state.step import OPEN, OutboxEntry, begin, open_lane, read_position, work
+from services.state.split import sibling_of, split_store
+from services.state.step import OPEN, SPLIT, OutboxEntry, begin, open_lane, read_position, work
 from services.state.store import MemoryLaneStore
 
 _decode = msgspec.json.Decoder(JournalEntry).decode
@@ -26,10 +27,11 @@ class LostHistoryError(Exception):
 
 @dataclass(slots=True)
 class Replayed:
-    """A lane in memory as the log says it must be."""
+    """A lane in memory as the log says it must be; `siblings`: what lanes that were divided off it began with."""
 
     store: MemoryLaneStore
     batches: int = 0
+    siblings: dict[int, MemoryLaneStore] = field(default_factory=dict)
     commands: set[str] = field(default_factory=set)
     differences: list[str] = field(default_factory=list)
 
@@ -127,8 +129,14 @@ def replay_lane(
     brain_of: Callable[[str, Mapping[str, int]], Brain],
     settings: Settings,
     advance: Callable[[int], None],
+    inherited: MemoryLaneStore | None = None,
 ) -> Replayed:
-    """Apply every batch of the journal to a lane in memory, with the very code that decide runs."""
+    """Apply every batch of the journal to a lane in memory, with the very code that decide runs.
+
+    Parameters
+    ----------
+    inherited : what the lane began with, where it was divided off another one.
+    """
     store = MemoryLaneStore()
     done = Replayed(store)
     position = read_position(store)
@@ -136,11 +144,18 @@ def replay_lane(
         if entry.seq != position.fence.seq + 1:
             done.differences.append(f"lane {lane}: the journal jumps from batch {position.fence.seq} to {entry.seq}")
             break
-        brain = brain_of(entry.policy, entry.versions)
-        if entry.kind == OPEN:
-            store.commit(open_lane(store, lane, entry.epoch, brain).change)
+        if entry.kind == SPLIT and lane < entry.lanes // 2:
+            done.siblings[sibling_of(lane, entry.lanes)] = split_store(store, lane, entry.lanes, entry.epoch)
+        elif entry.kind == SPLIT:
+            if inherited is None:
+                raise LostHistoryError(f"it was divided off lane {lane - entry.lanes // 2}, which is not recomputed")
+            done.store = store = inherited
+        elif entry.kind == OPEN:
+            brain = brain_of(entry.policy, entry.versions)
+            store.commit(open_lane(store, lane, entry.epoch, brain, entry.lanes).change)
         else:
-            batch = _batch(entry, inputs, settings)
+            brain = brain_of(entry.policy, entry.versions)
+            batch = _batch(entry, inputs, settings, position.state.lanes or settings.lanes)
             if entry.failed:
                 fail(batch, "")
             batch.parked = tuple(entry.parked)
@@ -164,9 +179,9 @@ def replay_lane(
     return done
 
 
-def _batch(entry: JournalEntry, inputs: Inputs, settings: Settings) -> Batch:
+def _batch(entry: JournalEntry, inputs: Inputs, settings: Settings, lanes: int) -> Batch:
     if not entry.sources:
-        return Batch(entry.lane, settings.lanes, broker_ms=entry.broker_ms)
+        return Batch(entry.lane, lanes, broker_ms=entry.broker_ms)
     return merge(
         [
             read_chunk(
@@ -174,7 +189,7 @@ def _batch(entry: JournalEntry, inputs: Inputs, settings: Settings) -> Batch:
                 topic=topic,
                 topic_index=INPUT_NAMES.index(topic),
                 lane=entry.lane,
-                lanes=settings.lanes,
+                lanes=lanes,
                 start=start,
                 end=end,
                 future_limit_ms=settings.future_limit_ms,

@@ -31,6 +31,7 @@ from services.state.policies import read_policy
 from services.state.redis_lane import Client, connect
 from services.state.snapshots import SnapshotReader
 from services.state.step import decode_entry
+from services.state.store import MemoryLaneStore
 
 
 def _unseen(*_: int) -> None:
@@ -91,6 +92,7 @@ def run_audit(settings: Settings, progress: Callable[[int, int], None] = _unseen
     report = AuditReport([])
     commands: set[str] = set()
     timelines: dict[int, Timeline] = {}
+    siblings: dict[int, MemoryLaneStore] = {}  # a lane is divided off a lower one: it was replayed before
     replayed = 0
 
     def advance(records: int) -> None:
@@ -100,7 +102,7 @@ def run_audit(settings: Settings, progress: Callable[[int, int], None] = _unseen
 
     for lane, dump in dumps.items():
         timelines[lane] = _timeline(lane, dump, settings)
-        found, decided = _lane(lane, dump, settings, brains, timelines[lane], advance)
+        found, decided = _lane(lane, dump, settings, brains, timelines[lane], advance, siblings)
         fence = decode_fence(dump.fence, inputs)
         for name, offset in zip(INPUT_NAMES, fence.offsets, strict=True):
             found.in_flight += max(0, ends[name].get(lane, 0) - max(offset, 0))
@@ -125,6 +127,7 @@ def _lane(
     brains: Brains,
     timeline: Timeline,
     advance: Callable[[int], None],
+    siblings: dict[int, MemoryLaneStore],
 ) -> tuple[LaneAudit, set[str]]:
     inputs = len(INPUT_NAMES)
     fence = decode_fence(dump.fence, inputs)
@@ -141,10 +144,11 @@ def _lane(
         read_topic(bootstrap, "journal", lane), [decode_entry(packed) for _, packed in dump.outbox], timeline
     )
     try:
-        done = replay_lane(lane, entries, Inputs(reader), brains, settings, advance)
+        done = replay_lane(lane, entries, Inputs(reader), brains, settings, advance, siblings.pop(lane, None))
     except (LostHistoryError, IncompatibleSnapshotError) as error:
         held.differences.append(f"lane {lane}: cannot be recomputed: {error}")
         return held, set()
+    siblings.update(done.siblings)
     state = decode_state(done.store.state, inputs)
     differences = done.differences + compare(lane, dump, done.store)
     return LaneAudit(lane, state, done.batches, len(done.store.profiles), 0, differences), done.commands
