@@ -33,6 +33,7 @@ from services.state.redis_lane import RedisLaneStore, connect, run_id, translate
 from services.state.snapshots import SnapshotReader
 from services.watched import WatchedFolder
 from streams.app import build_app
+from streams.epochs import last_epochs
 from streams.guard import DeadLetterGuard, DeadLetterPolicy
 from streams.lane import Lane, LaneContext
 from streams.metrics import DecideMeter
@@ -99,10 +100,14 @@ class DecideRole:
         await self._close_lanes()
         if not self._started:
             await self._start_shared()
-        for number in sorted({tp.partition for tp in tps if tp.topic in INPUT_NAMES}):
+        numbers = sorted({tp.partition for tp in tps if tp.topic in INPUT_NAMES})
+        epochs = await last_epochs(self.settings.kafka, numbers) if numbers else {}
+        for number in numbers:
             link = Link(self.settings.redis.url.get_secret_value(), self.settings.redis.timeout_ms)
             outbox = LaneOutbox(number, self.outlet)
-            lane = self.lanes[number] = Lane(number, RedisLaneStore(link, number), outbox, self._context)
+            lane = self.lanes[number] = Lane(
+                number, RedisLaneStore(link, number), outbox, self._context, epochs.get(number, 0)
+            )
             lane.start()
         self._assigned_once = True
         log.info("lanes", open=sorted(self.lanes))

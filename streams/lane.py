@@ -69,9 +69,12 @@ class Lane:
     Parameters
     ----------
     number : partition. store : its state. outbox : its publisher. context : shared things of the worker.
+    epoch : the newest one that its journal has seen.
     """
 
-    def __init__(self, number: int, store: RedisLaneStore, outbox: LaneOutbox, context: LaneContext) -> None:
+    def __init__(
+        self, number: int, store: RedisLaneStore, outbox: LaneOutbox, context: LaneContext, epoch: int = 0
+    ) -> None:
         self.number = number
         self._store = store
         self._outbox = outbox
@@ -80,7 +83,7 @@ class Lane:
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        self._epoch = 0
+        self._epoch = epoch
         self.position: Position | None = None
         self.trouble = ""  # why it is not open, for people
 
