@@ -25,7 +25,7 @@ from models.errors import FenceError, KairosError, TransientError
 from models.wire import Record
 from services.state.mend import mend
 from services.state.redis_lane import RedisLaneStore
-from services.state.step import NOTHING, Done, Position, ask, opening, position_of, work
+from services.state.step import NOTHING, Done, Position, ask, opening, work
 from services.state.store import Loaded
 from streams.metrics import DecideMeter
 from streams.outbox import LaneOutbox
@@ -144,7 +144,9 @@ class Lane:
         await self._store.commit(done.change)
         self._epoch = done.state.epoch
         self._outbox.start(await self._store.pending(), self._ended)
-        self.position = position_of(await self._store.load(*NOTHING))
+        # As it was written, not as it is read again: if another worker opened the lane meanwhile, that is not ours, and
+        # the first transaction has to find out.
+        self.position = Position(done.fence, done.state, next_due=0)
         log.info("lane_open", lane=self.number, seq=self.position.fence.seq, offsets=self.position.fence.offsets)
 
     def _clear(self) -> None:

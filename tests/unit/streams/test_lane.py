@@ -1,175 +1,24 @@
 """A lane of the role decide: chunks in whatever order and however often they come, and faults at every step."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
-from aiokafka.errors import KafkaError, NotLeaderForPartitionError, OutOfOrderSequenceNumber
+from aiokafka.errors import NotLeaderForPartitionError, OutOfOrderSequenceNumber
 
 from config.settings import Settings
 from config.topics import INPUT_NAMES
-from models.brain import Brain
-from models.errors import TransientError
 from models.profile.codec import decode_profile
-from models.wire import Record
 from services.state import step
-from services.state.step import OutboxEntry
-from services.state.store import Change, MemoryLaneStore
+from services.state.store import Change
 from streams import lane as lane_module
 from streams.guard import DeadLetterGuard, DeadLetterPolicy
-from streams.lane import Lane, LaneContext
-from streams.metrics import DecideMeter
-from streams.outbox import LaneOutbox
-from streams.transport import Chunk
-from support.lane import BROKER_MS, HOUR_MS, MINUTE_MS, identify, ms, order, shipped, tick, track
-from support.lane_store import AwaitedLaneStore
+from support.lane import HOUR_MS, MINUTE_MS, identify, ms, order, tick, track
+from support.running_lane import BRAIN, Rig, Store, running, until
 
 NOON = ms("2010-03-01 12:00")
-BRAIN = Brain(shipped())
-
-
-class Store(MemoryLaneStore):
-    """In memory; breaks when told to, before or after it has written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.breaks: list[str] = []
-
-    def commit(self, change: Change) -> int | None:
-        fault = self.breaks.pop(0) if self.breaks else ""
-        if fault == "before":
-            raise TransientError("the connection broke before EXEC")
-        due = super().commit(change)
-        if fault == "after":
-            raise TransientError("the reply was cut off after EXEC")
-        return due
-
-
-class Outlet:
-    """Takes entries in the place of Kafka, or fails as it does."""
-
-    def __init__(self) -> None:
-        self.entries: list[OutboxEntry] = []
-        self.faults: list[KafkaError] = []
-
-    async def publish(self, entry: OutboxEntry) -> None:
-        await asyncio.sleep(0)
-        if self.faults:
-            raise self.faults.pop(0)
-        self.entries.append(entry)
-
-
-class Acks:
-    """A Faust event, as far as a lane uses it."""
-
-    def __init__(self) -> None:
-        self.acked = 0
-
-    def ack(self) -> None:
-        self.acked += 1
-
-
-class Rig:
-    """A lane between a log and a store; a rewind hands the log out again from the fence, as the transport does."""
-
-    def __init__(self, settings: Settings | None = None, store: Store | None = None) -> None:
-        self.store, self.outlet = store or Store(), Outlet()
-        self.logs: dict[str, list[Record]] = {name: [] for name in INPUT_NAMES}
-        self.rewinds = 0
-        self.crashes: list[BaseException | None] = []
-        self.generation = 0
-        self.meter = DecideMeter()
-        self.brain = BRAIN
-        context = LaneContext(
-            settings=settings or Settings(lanes=1),
-            brain=lambda: self.brain,
-            meter=self.meter,
-            is_current=lambda chunk: chunk.generation == self.generation,
-            rewind=self._rewind,
-            refresh=self._refresh,
-            crash=self.crashes.append,
-        )
-        self.outbox = LaneOutbox(0, self.outlet)  # type: ignore[arg-type]
-        self.lane = Lane(0, AwaitedLaneStore(self.store), self.outbox, context)  # type: ignore[arg-type]
-
-    async def _rewind(self, number: int) -> None:
-        self.rewinds += 1
-        self.generation += 1
-        fence = self.fence
-        for index, name in enumerate(INPUT_NAMES):
-            start = max(0, fence[index])
-            if start < len(self.logs[name]):
-                self.offer(name, start, len(self.logs[name]), sought=start)
-
-    async def _refresh(self) -> None:
-        """No newer models."""
-
-    def write(self, topic: str, *values: bytes | None) -> tuple[int, int]:
-        log = self.logs[topic]
-        start = len(log)
-        for value in values:
-            log.append(Record(len(log), BROKER_MS + len(log), b"k", value))
-        return start, len(log)
-
-    def offer(self, topic: str, start: int, end: int, sought: int = 0) -> Acks:
-        acks = Acks()
-        records: list[Any] = [_Fetched(record) for record in self.logs[topic][start:end]]
-        made = Chunk(topic, 0, start, end, records, len(self.logs[topic]), time.monotonic(), self.generation, sought)
-        self.lane.offer(made, acks)
-        return acks
-
-    def feed(self, topic: str, *values: bytes | None) -> Acks:
-        return self.offer(topic, *self.write(topic, *values))
-
-    @property
-    def fence(self) -> tuple[int, ...]:
-        position = self.lane.position
-        if position is not None:
-            return position.fence.offsets
-        packed = self.store.fence
-        return (-1,) * 4 if packed is None else tuple(msgspec.msgpack.decode(packed)[1])
-
-    @property
-    def state(self) -> Any:
-        assert self.lane.position is not None
-        return self.lane.position.state
-
-    def on(self, topic: str) -> list[dict[str, Any]]:
-        """What was published on a topic."""
-        return [
-            msgspec.json.decode(output.value)
-            for entry in self.outlet.entries
-            for output in entry.outputs
-            if output.topic == topic
-        ]
-
-
-class _Fetched:
-    """A record as aiokafka hands it over."""
-
-    def __init__(self, record: Record) -> None:
-        self.offset, self.timestamp = record.offset, record.broker_ms
-        self.key, self.value, self.headers = record.key, record.value, record.headers
-
-
-@asynccontextmanager
-async def running(rig: Rig) -> AsyncIterator[Rig]:
-    rig.lane.start()
-    try:
-        yield rig
-    finally:
-        await rig.lane.close()
-
-
-async def until(true: Callable[[], bool], what: str = "it") -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        await asyncio.sleep(0.002)
 
 
 def views(count: int, at: int = NOON) -> list[bytes]:
@@ -256,6 +105,32 @@ async def test_stale_chunks_are_dropped() -> None:
 
 
 # ------------------------------------------------------------------ faults
+
+
+class RivalStore(Store):
+    """Another worker opens the lane just after this one has, while this one reads what is left to publish."""
+
+    rival = 0
+
+    def pending(self) -> list[tuple[int, bytes]]:
+        found = super().pending()
+        if not self.rival:
+            opened = step.open_lane(self, 0, 10**15, BRAIN)
+            self.commit(opened.change)
+            self.rival = opened.state.epoch
+        return found
+
+
+async def test_of_two_that_open_a_lane_at_once_the_first_does_not_go_on_as_the_second() -> None:
+    """It would publish batches of the other's epoch before the other's opening, which consumers would drop."""
+    store = RivalStore()
+    async with running(Rig(store=store)) as rig:
+        rig.feed("clickstream", *views(3))
+        await until(lambda: rig.fence[0] == 3)
+        await until(lambda: any(entry["kind"] == "batch" for entry in rig.on("journal")))
+        assert store.rival not in {entry["epoch"] for entry in rig.on("journal") if entry["kind"] == "batch"}
+        places = [(entry.epoch, entry.seq) for entry in rig.outlet.entries]
+        assert places == sorted(places)
 
 
 @pytest.mark.parametrize("fault", ["before", "after"])
