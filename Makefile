@@ -19,7 +19,7 @@ PEERS := tests/benchmarks/peers
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: help setup setup-dev demo test lint format types imports check bench soak bench-peers kafka lock clean
+.PHONY: help setup setup-dev demo test lint format types imports check bench soak bench-peers chaos kafka lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ bench-peers: setup-dev ## Measure the other engines beside Kairos (each in a vir
 
 soak: setup-dev ## Memory of the workers under an overload of 30 minutes (ARGS="--minutes 10"), and write the figure
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(ARGS)
+
+SEED ?= 1
+EVENTS ?= 100000
+FAULTS ?= 25
+chaos: setup-dev ## Break everything while events flow, then count again (SEED=7 EVENTS=100000 FAULTS=25)
+	@PYTHONPATH=tests $(BIN)/python -m chaos --seed $(SEED) --events $(EVENTS) --faults $(FAULTS) $(ARGS)
 
 kafka: ## Fetch Apache Kafka's jars, with which the tests run a real broker (needs Maven, Java 17)
 	@.ci/kafka/fetch

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -47,6 +48,8 @@ class RedisServer:
         The server's executable; by default `redis_binary()`.
     fsync
         `appendfsync`: "always" (default), "everysec" or "no".
+    options
+        Redis settings beside, or instead of, those that are set here.
 
     Examples
     --------
@@ -54,11 +57,14 @@ class RedisServer:
     ...     redis.Redis.from_url(server.url).ping()
     """
 
-    def __init__(self, binary: Path | None = None, fsync: str = "always") -> None:
+    def __init__(
+        self, binary: Path | None = None, fsync: str = "always", options: Mapping[str, str] | None = None
+    ) -> None:
         self.port = free_port()
         self.binary = binary or redis_binary()
         self.directory = Path(tempfile.mkdtemp(prefix="kairos-redis-"))
         self._fsync = fsync
+        self._options = dict(options or {})
         self._process = ChildProcess("Redis", self.directory / "redis.log")
 
     @property
@@ -73,6 +79,10 @@ class RedisServer:
     def running(self) -> bool:
         return self._process.running
 
+    def aof(self) -> Path:
+        """The file that it appends to."""
+        return max([*self.directory.glob("appendonlydir/*.incr.aof"), *self.directory.glob("appendonly.aof")])
+
     def start(self, timeout_s: float = 15.0) -> Self:
         """Start the server, load its data and wait for the first PONG."""
         options = {
@@ -84,6 +94,7 @@ class RedisServer:
             "appendonly": "yes",
             "appendfsync": self._fsync,
             "maxmemory-policy": "noeviction",
+            **self._options,
         }
         command = [str(self.binary)]
         for name, value in options.items():
