@@ -35,8 +35,8 @@ def peers(runs: Mapping[str, Sequence[Run]], versions: Sequence[str], event_byte
         f"`{KAIROS}`: `python -m streams decide` as it is in production. Medians of {len(runs[KAIROS])} runs each, in turn,"
         " on the same broker, the same Redis (append-only file, synced at every write) and the same records:"
         f" {USERS:,} users, {PARTITIONS} partitions, {event_bytes:.0f} bytes of JSON an event on average, 70 % views, 20 %"
-        " adds, 3 % orders, 7 % other. Whoever takes one event at a time gets the first of them, as many as it manages in a"
-        " few seconds. The first fifth of each run is not counted. Last column: processor time of the engine by that of"
+        " adds, 3 % orders, 7 % other. Whoever takes one event at a time gets all events of some of the users, so that it"
+        " takes a few seconds and their profiles have the same history. The first fifth of each run is not counted. Last column: processor time of the engine by that of"
         f" {KAIROS}.",
         "Versions: " + ", ".join(versions) + ". Each engine runs in an environment of its own"
         " (`tests/benchmarks/peers/*.txt`, hashed), in one process, with hiredis. Quix Streams asks for an older pydantic"

@@ -77,17 +77,18 @@ def compare(
     Parameters
     ----------
     records : the input; a peer reads the same records in one topic.
-    few : how many of them a peer gets that takes one event at a time.
+    few : about how many of them a peer gets that takes one event at a time (see :func:`of_some_users`).
 
     Returns
     -------
     Runs by name; Kairos's own under :data:`KAIROS`.
     """
     pythons = {peer.name: python_of(peer.venv, tell) for peer in PEERS}
-    sizes = {peer.name: few if peer.kind == "event" else len(records) for peer in PEERS}
-    for size in sorted(set(sizes.values())):
-        create_topic(ground, _topic(size))
-        asyncio.run(publish(ground.bootstrap, records[:size], _topic(size)))
+    sample = of_some_users(records, few)
+    inputs = {peer.name: sample if peer.kind == "event" else records for peer in PEERS}
+    for found_input in (sample, records):
+        create_topic(ground, _topic(len(found_input)))
+        asyncio.run(publish(ground.bootstrap, found_input, _topic(len(found_input))))
     create_topic(ground, OUTPUT_TOPIC)
     asyncio.run(publish(ground.bootstrap, records))
     found: dict[str, list[Run]] = {KAIROS: [], **{peer.name: [] for peer in PEERS}}
@@ -96,9 +97,23 @@ def compare(
         found[KAIROS].append(kairos_run(ground, len(records)))
         for peer in PEERS:
             tell(f"Peers, round {number} of {rounds}: {peer.name} ...")
-            found[peer.name].append(peer_run(ground, peer, pythons[peer.name], sizes[peer.name]))
+            found[peer.name].append(peer_run(ground, peer, pythons[peer.name], len(inputs[peer.name])))
     ground.clear()
     return found
+
+
+def of_some_users(records: Sequence[ShopRecord], count: int) -> list[ShopRecord]:
+    """About `count` of the records: all of some users, so that each of them has as long a history as in the whole.
+
+    Examples
+    --------
+    >>> whole = [ShopRecord("clickstream", f"user-{n % 4}", b"") for n in range(12)]
+    >>> [record.user for record in of_some_users(whole, 6)]
+    ['user-0', 'user-1', 'user-0', 'user-1', 'user-0', 'user-1']
+    """
+    users = list(dict.fromkeys(record.user for record in records))
+    chosen = set(users[: max(1, len(users) * count // len(records))])
+    return [record for record in records if record.user in chosen]
 
 
 def _topic(size: int) -> str:
