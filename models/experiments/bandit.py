@@ -82,6 +82,10 @@ def compare_arms(
     -----
     The score of a user for arm a is m_a + 1{a was given} (y - m_a) / e_a. `aipw` with an always-valid boundary
     (`always_valid.look`) is the asymptotic off-policy confidence sequence; `adaptive` is for one look at the end.
+    The variance is the larger one of two: that of the scores as they came, and the one to be expected from the
+    propensities, where an arm's rewards vary at least as those of both arms together. An arm that was unlucky has few
+    users and seems to vary little, both for the same reason: with the first variance alone, intervals of `adaptive` at
+    95 % held the truth in 93.4 % of 2,000 worlds.
 
     References
     ----------
@@ -101,12 +105,8 @@ def compare_arms(
     if not min(totals, default=0.0):
         return None
     values = [sum(score.weight[i] * score.sums[i] for score in scored) / totals[i] for i in (0, 1)]
-    variance = 0.0
-    for score in scored:
-        deviations = score.deviations(values[0], values[1])
-        share = [score.weight[i] / totals[i] for i in (0, 1)]
-        variance += share[0] ** 2 * deviations[0] + share[1] ** 2 * deviations[2]
-        variance -= 2.0 * share[0] * share[1] * deviations[1]
+    shares = [(score.weight[0] / totals[0], score.weight[1] / totals[1]) for score in scored]
+    variance = max(_observed(scored, shares, values), _expected(scored, shares, values, _spread(batches, pair)))
     if variance <= 0.0:
         return None
     return Effect(values[1] - values[0], variance, sum(score.n for score in scored))
@@ -128,6 +128,8 @@ class _Scores:
     weight: tuple[float, float]
     sums: tuple[float, float]
     products: tuple[float, float, float]
+    middle: tuple[float, float]
+    chances: tuple[float, float]
 
     def deviations(self, first: float, second: float) -> tuple[float, float, float]:
         """Sums of squares and of products about two values."""
@@ -137,6 +139,38 @@ class _Scores:
             ab - first * b - second * a + self.n * first * second,
             bb - 2.0 * second * b + self.n * second**2,
         )
+
+
+def _observed(scored: Sequence[_Scores], shares: Sequence[tuple[float, float]], values: Sequence[float]) -> float:
+    """Variance of the difference, from the scores as they came."""
+    total = 0.0
+    for score, share in zip(scored, shares, strict=True):
+        one, both, two = score.deviations(values[0], values[1])
+        total += share[0] ** 2 * one + share[1] ** 2 * two - 2.0 * share[0] * share[1] * both
+    return total
+
+
+def _expected(
+    scored: Sequence[_Scores],
+    shares: Sequence[tuple[float, float]],
+    values: Sequence[float],
+    spread: tuple[float, float],
+) -> float:
+    """Variance of the difference, from the propensities and the variances of the rewards."""
+    total = 0.0
+    for score, share in zip(scored, shares, strict=True):
+        gap = (values[0] - score.middle[0], values[1] - score.middle[1])
+        one, two = ((spread[i] + gap[i] ** 2) / score.chances[i] - gap[i] ** 2 for i in (0, 1))
+        both = -gap[0] * gap[1]
+        total += score.n * (share[0] ** 2 * one + share[1] ** 2 * two - 2.0 * share[0] * share[1] * both)
+    return total
+
+
+def _spread(batches: Sequence[Batch], pair: tuple[int, int]) -> tuple[float, float]:
+    arms = sample_means(batches)
+    one, two = arms[pair[0]], arms[pair[1]]
+    together = (one + two).variance
+    return max(one.variance, together), max(two.variance, together)
 
 
 def _scores(batches: Sequence[Batch], pair: tuple[int, int], weighting: Weighting) -> list[_Scores]:
@@ -162,6 +196,6 @@ def _scores(batches: Sequence[Batch], pair: tuple[int, int], weighting: Weightin
             n * middle[1] ** 2 + 2.0 * middle[1] * gaps[1] + squares[1],
         )
         weight = (math.sqrt(chances[0]), math.sqrt(chances[1])) if weighting == "adaptive" else (1.0, 1.0)
-        found.append(_Scores(n, weight, sums, products))
+        found.append(_Scores(n, weight, sums, products, (middle[0], middle[1]), (chances[0], chances[1])))
         before = [one + more for one, more in zip(before, rewards, strict=True)]
     return found

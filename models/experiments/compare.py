@@ -111,7 +111,7 @@ def watched(metric: MetricPlan, control: Moments, treatment: Moments, effect: Ef
     In an arm with few users of many, too little has happened at first to tell its own variance: one that saw nothing by
     chance would seem certain of it. Of arms of unlike size the larger is trusted for both (the variance of all users
     together), wherever that is more cautious. Watched at 5 %, 1 % of the users in one arm and an event that 1 % have,
-    the arms' own variances raised a false alarm in 40 % of the worlds, these in 3 %.
+    the arms' own variances raised a false alarm in 40 % of the worlds, these in at most 3 %.
     """
     small, large = sorted((control.n, treatment.n))
     if 2 * small >= large:

@@ -47,6 +47,10 @@ def two_proportion_z(control: Proportion, treatment: Proportion) -> ZTest | None
     -----
     z = (p_t - p_c) / sqrt(p (1 - p) (1/n_t + 1/n_c)) with the pooled share p.
 
+    References
+    ----------
+    J. L. Fleiss, B. Levin, M. C. Paik, "Statistical methods for rates and proportions", 3rd ed. 2003, section 3.2.
+
     Examples
     --------
     >>> round(two_proportion_z(Proportion(1000, 100), Proportion(1000, 130)).p, 6)

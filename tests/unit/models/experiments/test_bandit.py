@@ -41,15 +41,31 @@ def test_sums_give_what_the_rows_give(weighting: Weighting) -> None:
             weights[arm].extend([chances[arm] ** 0.5 if weighting == "adaptive" else 1.0] * len(arms))
         for arm in (0, 2):
             seen[arm].extend(rewards[arms == arm])
-    averages, parts = {}, {}
+    averages, parts, shares = {}, {}, {}
     for arm in (0, 2):
         weight, score = np.array(weights[arm]), np.array(scores[arm])
         averages[arm] = (weight * score).sum() / weight.sum()
-        parts[arm] = weight * (score - averages[arm]) / weight.sum()
+        shares[arm] = weight / weight.sum()
+        parts[arm] = shares[arm] * (score - averages[arm])
     found = compare_arms(batches, 0, 2, weighting)
     assert found is not None
     assert found.value == pytest.approx(averages[2] - averages[0], rel=1e-9)
-    assert found.variance == pytest.approx(((parts[2] - parts[0]) ** 2).sum(), rel=1e-9)
+    observed = ((parts[2] - parts[0]) ** 2).sum()
+    # What is to be expected of 1{given} (y - m) / e, user by user, with the variance of both arms together.
+    both = np.concatenate([rewards[np.isin(arms, (0, 2))] for arms, rewards, _ in rows])
+    expected, known = 0.0, {0: [0.0], 2: [0.0]}
+    for place, (arms, rewards, chances) in enumerate(rows):
+        gap = {arm: averages[arm] - (np.mean(known[arm]) if weighting != "ipw" else 0.0) for arm in (0, 2)}
+        one = {}
+        for arm in (0, 2):
+            own = np.concatenate([r[a == arm] for a, r, _ in rows])
+            spread = max(np.var(own, ddof=1), np.var(both, ddof=1))
+            one[arm] = (spread + gap[arm] ** 2) / chances[arm] - gap[arm] ** 2
+            share = shares[arm][200 * place]
+            expected += 200 * share**2 * one[arm]
+        expected += 2 * 200 * shares[0][200 * place] * shares[2][200 * place] * gap[0] * gap[2]
+        known = {arm: [*(known[arm] if place else []), *rewards[arms == arm]] for arm in (0, 2)}
+    assert found.variance == pytest.approx(max(observed, expected), rel=1e-9)
     assert found.n == 600
 
 
