@@ -34,7 +34,10 @@ class KafkaSettings(_Section):
 class RedisSettings(_Section):
     """Where the state is."""
 
-    url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss:// address")
+    url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis:// or rediss:// address; redis+cluster://host:port,host:port of a Redis Cluster",
+    )
     timeout_ms: int = Field(default=10_000, ge=100, description="time limit of one round trip")
 
 

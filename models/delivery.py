@@ -219,6 +219,19 @@ class DeliverFence(msgspec.Struct, frozen=True, array_like=True):
     schema: int = 1
 
 
+def is_same_run(before: str, now: str) -> bool:
+    """Whether nothing that Redis answered in run `before` can be forgotten in run `now`.
+
+    The run of a cluster is that of all its primaries, joined by ``+``. One that came to them forgot nothing.
+
+    Examples
+    --------
+    >>> is_same_run("a", "a"), is_same_run("a", "b"), is_same_run("a+b", "a+b+c"), is_same_run("a+b", "a+c")
+    (True, False, True, False)
+    """
+    return set(before.split("+")) <= set(now.split("+"))
+
+
 def resume(fence: DeliverFence | None, committed: int | None, run_id: str) -> DeliverFence:
     """Work out where to go on after an assignment or a failure.
 
@@ -243,7 +256,7 @@ def resume(fence: DeliverFence | None, committed: int | None, run_id: str) -> De
     """
     known = fence or DeliverFence()
     doubt = known.doubt_until
-    if known.run_id != run_id:
+    if not is_same_run(known.run_id, run_id):
         doubt = max(doubt, committed or 0)
     return DeliverFence(known.offset, run_id, doubt, known.highest)
 

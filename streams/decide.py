@@ -25,8 +25,9 @@ from models.campaigns.conditions import condition_fault
 from models.errors import DeadLetterLimitError, KairosError, TransientError
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
+from services.state.keys import fence
 from services.state.lanes import read_fences
-from services.state.link import Link
+from services.state.link import link_to
 from services.state.live import publish_worker, push_tail, retire_worker
 from services.state.policies import keep_policy
 from services.state.redis_lane import RedisLaneStore, connect, run_id, translated
@@ -102,8 +103,9 @@ class DecideRole:
             await self._start_shared()
         numbers = sorted({tp.partition for tp in tps if tp.topic in INPUT_NAMES})
         epochs = await last_epochs(self.settings.kafka, numbers) if numbers else {}
+        redis = self.settings.redis
         for number in numbers:
-            link = Link(self.settings.redis.url.get_secret_value(), self.settings.redis.timeout_ms)
+            link = link_to(redis.url.get_secret_value(), fence(number), redis.timeout_ms)
             outbox = LaneOutbox(number, self.outlet)
             lane = self.lanes[number] = Lane(
                 number, RedisLaneStore(link, number), outbox, self._context, epochs.get(number, 0)

@@ -7,15 +7,16 @@ from typing import Any
 import redis
 
 from services.state import keys
+from services.state.cluster import at_node
 from services.state.redis_lane import translated
 
 
 def read_lane_counters(client: redis.Redis, lane: int) -> dict[str, dict[str, int]]:
     """Counters of one lane: "exp:id" or "camp:id" -> field -> value."""
-    with translated():
-        members: Any = client.smembers(keys.counter_names(lane))
+    with translated(), at_node(client, keys.counter_names(lane)) as node:
+        members: Any = node.smembers(keys.counter_names(lane))
         names = sorted(name.decode() for name in members)
-        pipe = client.pipeline(transaction=True)
+        pipe = node.pipeline(transaction=True)
         for name in names:
             pipe.hgetall(keys.counters(lane, name))
         found = pipe.execute()

@@ -1,6 +1,7 @@
 """The layout of the keys, explained in docs/redis.md and nowhere else.
 
-All keys of a lane share a hash tag, so that they lie on one node of a Redis Cluster and one transaction can hold them.
+All keys of a lane share a hash tag, and so do those of a model, so that they lie on one node of a Redis Cluster and one
+transaction can hold them.
 """
 
 from __future__ import annotations
@@ -73,14 +74,14 @@ def policy(version: str) -> str:
 
 def snapshot_latest(name: str) -> str:
     """Newest version of a model."""
-    return f"snapshot:{name}:latest"
+    return f"snapshot:{{{name}}}:latest"
 
 
 def snapshot(name: str, version: int) -> str:
     """One version of a model, a packed envelope; kept for the audit."""
-    return f"snapshot:{name}:{version}"
+    return f"snapshot:{{{name}}}:{version}"
 
 
 def learn_checkpoint(model: str) -> str:
     """Hash of the learner's state (`data`) and the next offset of `training` (`offset`)."""
-    return f"learn:{model}:checkpoint"
+    return f"learn:{{{model}}}:checkpoint"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import redis
 
 from config.topics import INPUT_NAMES
 from models.lane import Fence, LaneState, decode_fence, decode_state
 from services.state import keys
+from services.state.cluster import get_many
 from services.state.redis_lane import translated
 
 __all__ = ["Fence", "LaneState", "decode_lanes", "read_fences", "read_lanes", "read_watermarks"]
@@ -28,7 +28,7 @@ def decode_lanes(values: Sequence[bytes | None]) -> dict[int, LaneState]:
 def read_lanes(client: redis.Redis, lanes: int) -> dict[int, LaneState]:
     """State of every lane."""
     with translated():
-        values: Any = client.mget(lane_keys(lanes))
+        values = get_many(client, lane_keys(lanes))
     return decode_lanes(values)
 
 
@@ -42,5 +42,5 @@ def read_fences(client: redis.Redis, lanes: Sequence[int]) -> Mapping[int, Fence
     if not lanes:
         return {}
     with translated():
-        values: Any = client.mget([keys.fence(lane) for lane in lanes])
+        values = get_many(client, [keys.fence(lane) for lane in lanes])
     return {lane: decode_fence(packed, len(INPUT_NAMES)) for lane, packed in zip(lanes, values, strict=True)}

@@ -9,6 +9,7 @@ import redis
 from models.errors import FenceError
 from models.learners.envelope import Envelope
 from services.state import keys
+from services.state.cluster import at_node
 from services.state.redis_lane import translated
 
 _OFFSET, _DATA = "offset", "data"
@@ -49,7 +50,7 @@ class LearnStore:
         TransientError
             Redis is away.
         """
-        with translated(), self._client.pipeline(transaction=True) as pipe:
+        with translated(), at_node(self._client, keys.learn_checkpoint(model)) as node, node.pipeline() as pipe:
             pipe.hmget(keys.learn_checkpoint(model), _OFFSET, _DATA)
             pipe.get(keys.snapshot_latest(model))
             (offset, data), latest = pipe.execute()
@@ -76,7 +77,7 @@ class LearnStore:
         """
         key = keys.learn_checkpoint(model)
         try:
-            with translated(), self._client.pipeline(transaction=True) as pipe:
+            with translated(), at_node(self._client, key) as node, node.pipeline() as pipe:
                 pipe.watch(key)  # type: ignore[no-untyped-call]
                 stored = pipe.hget(key, _OFFSET)
                 if (None if stored is None else int(stored)) != previous_offset:

@@ -14,112 +14,22 @@ the same token.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
 
 from models.decisions import Cause, MessageCommand
-from models.delivery import DeliverFence, Entry, State
+from models.delivery import DeliverFence, Entry, State, is_same_run
 from models.errors import FenceError, IncompatibleSnapshotError, TransientError
+from services.state.ledger_scripts import SCRIPTS
+from services.state.nodes import Nodes
 
 DAY_MS = 86_400_000
 PIPELINE_MAX = 500
-
-# KEYS[1] = ledger:<message>. `note` adds a line to the history: "<state> <wall ms> <detail>".
-_COMMON = """
-local function note(state, at, detail)
-  local past = redis.call('HGET', KEYS[1], 'history') or ''
-  past = past .. state .. ' ' .. at .. ' ' .. detail .. '\\n'
-  redis.call('HSET', KEYS[1], 'state', state, 'at', at, 'history', past)
-end
-local e = redis.call('HMGET', KEYS[1], 'state', 'owner', 'token', 'reason', 'ref', 'attempts')
-local state, owner, token = e[1], e[2], e[3]
-"""
-
-# ARGV: owner, at, command. Answers the entry as it was before.
-_CLAIM = (
-    _COMMON
-    + """
-if not state then
-  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', '', 'attempts', '0', 'command', ARGV[3])
-  note('claimed', ARGV[2], ARGV[1])
-elseif state == 'claimed' then
-  redis.call('HSET', KEYS[1], 'owner', ARGV[1])
-  if owner ~= ARGV[1] then note('claimed', ARGV[2], ARGV[1]) end
-end
-return e
-"""
-)
-
-# ARGV: owner, token, at, retake ('1' or '0'). Answers 1 = call the provider, 0 = do not.
-_HAND = (
-    _COMMON
-    + """
-if not state then return 0 end
-if state == 'handing' and token == ARGV[2] then return 1 end
-if (state == 'claimed' and owner == ARGV[1]) or (state == 'handing' and ARGV[4] == '1') then
-  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', ARGV[2])
-  redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-  note('handing', ARGV[3], ARGV[2])
-  return 1
-end
-return 0
-"""
-)
-
-# ARGV: token, at, reason. Answers 1 = released.
-_RELEASE = (
-    _COMMON
-    + """
-if token ~= ARGV[1] then return 0 end
-if state == 'claimed' then return 1 end
-if state ~= 'handing' then return 0 end
-note('claimed', ARGV[2], ARGV[3])
-return 1
-"""
-)
-
-# ARGV: state, owner, token, reason, ref, at, expire-at, command. Answers the state the entry has now, '' =
-# refused.
-_SETTLE = (
-    _COMMON
-    + """
-local weight = {claimed=0, handing=0, unknown=1, expired=2, failed=2, suppressed=2, delivered=3}
-local want = ARGV[1]
-if state and weight[state] >= weight[want] then return state end
-if want == 'expired' and (state == 'handing' or (state == 'claimed' and owner ~= ARGV[2])) then return '' end
-if want == 'unknown' and state == 'handing' and token ~= ARGV[3] then return '' end
-if want == 'suppressed' and state == 'handing' then return '' end
-if not state then
-  redis.call('HSET', KEYS[1], 'owner', '', 'token', '', 'attempts', '0', 'command', ARGV[8])
-end
-redis.call('HSET', KEYS[1], 'reason', ARGV[4], 'ref', ARGV[5])
-note(want, ARGV[6], ARGV[4])
-redis.call('PEXPIREAT', KEYS[1], ARGV[7])
-return want
-"""
-)
-
-# KEYS[1] = deliver:<partition>:fence. ARGV: before, after, run id. The run is asked for inside the script:
-# a failover between asking and writing would otherwise hide that the last writes are gone.
-_ADVANCE = """
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-if run ~= ARGV[3] then return 'run' end
-local now = redis.call('GET', KEYS[1]) or ''
-if now == ARGV[2] then return 'ok' end
-if now ~= ARGV[1] then return 'moved' end
-redis.call('SET', KEYS[1], ARGV[2])
-return 'ok'
-"""
-
-_SCRIPTS: Final = {
-    "claim": _CLAIM, "hand": _HAND, "release": _RELEASE, "settle": _SETTLE, "advance": _ADVANCE,
-}  # fmt: skip
 
 
 def ledger_key(message: str) -> str:
@@ -205,15 +115,9 @@ class Ledger:
     """
 
     def __init__(self, url: str, *, timeout_ms: int = 10_000, ttl_ms: int = 30 * DAY_MS) -> None:
-        self._redis: Redis = Redis.from_url(
-            url,
-            socket_timeout=timeout_ms / 1000,
-            socket_connect_timeout=timeout_ms / 1000,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-        )
+        self._nodes = Nodes(url, timeout_ms / 1000)
         self._ttl_ms = ttl_ms
-        self._shas: dict[str, str] = {}
+        self._shas = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in SCRIPTS.items()}
         self._waiting: list[tuple[str, str, tuple[Any, ...], asyncio.Future[Any]]] = []
         self._pump: asyncio.Task[None] | None = None
 
@@ -255,11 +159,13 @@ class Ledger:
     async def read(self, message: str) -> Entry | None:
         """Read the entry as it stands."""
         fields = ("state", "owner", "token", "reason", "ref", "attempts")
-        return _entry(await self._call(self._redis.hmget(ledger_key(message), fields)))
+        redis = await self._nodes.at(ledger_key(message))
+        return _entry(await self._nodes.call(redis.hmget(ledger_key(message), fields)))
 
     async def story(self, message: str) -> Story | None:
         """Everything that is known about a message; None if the ledger never heard of it."""
-        raw: dict[bytes, bytes] = await self._call(self._redis.hgetall(ledger_key(message)))
+        redis = await self._nodes.at(ledger_key(message))
+        raw: dict[bytes, bytes] = await self._nodes.call(redis.hgetall(ledger_key(message)))
         if not raw:
             return None
         text = {name.decode(): value.decode() for name, value in raw.items()}
@@ -278,9 +184,8 @@ class Ledger:
     # -- deliver's position
 
     async def run_id(self) -> str:
-        """Name of the Redis run that answers; another one after a restart or a failover."""
-        info = await self._call(self._redis.info("server"))
-        return str(info["run_id"])
+        """Name of the Redis run that answers (see :func:`models.delivery.is_same_run`)."""
+        return await self._nodes.run_id()
 
     async def require_run(self, run_id: str) -> None:
         """Make sure that Redis is still the run that `run_id` names.
@@ -291,12 +196,13 @@ class Ledger:
             It restarted or failed over: what was claimed may have had an outcome that is forgotten now.
         """
         now = await self.run_id()
-        if now != run_id:
+        if not is_same_run(run_id, now):
             raise FenceError("Redis restarted or failed over")
 
     async def fence(self, partition: int) -> tuple[bytes, DeliverFence | None]:
         """Deliver's position as bytes (for :meth:`advance`) and decoded; (b"", None) if there is none."""
-        raw: bytes | None = await self._call(self._redis.get(fence_key(partition)))
+        redis = await self._nodes.at(fence_key(partition))
+        raw: bytes | None = await self._nodes.call(redis.get(fence_key(partition)))
         if raw is None:
             return b"", None
         try:
@@ -321,15 +227,9 @@ class Ledger:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._nodes.close()
 
     # -- how it is asked
-
-    async def _call(self, pending: Any) -> Any:
-        try:
-            return await pending
-        except (RedisError, OSError) as error:
-            raise TransientError(f"Redis: {error}") from error
 
     async def _ask(self, script: str, key: str, *args: Any) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -343,14 +243,13 @@ class Ledger:
             batch, self._waiting = self._waiting[:PIPELINE_MAX], self._waiting[PIPELINE_MAX:]
             try:
                 await self._round(batch)
-            except (RedisError, OSError) as error:
+            except (RedisError, TransientError, OSError) as error:
+                self._nodes.forget()
                 for *_, future in batch:
                     if not future.done():
                         future.set_exception(TransientError(f"Redis: {error}"))
 
     async def _round(self, batch: list[tuple[str, str, tuple[Any, ...], asyncio.Future[Any]]]) -> None:
-        if not self._shas:
-            await self._load()
         replies = await self._send(batch)
         # SCRIPT FLUSH or a new server: what answered NOSCRIPT was not run, so exactly that is asked again.
         again = [one for one, reply in zip(batch, replies, strict=True) if isinstance(reply, NoScriptError)]
@@ -362,19 +261,38 @@ class Ledger:
             if future.done():
                 continue
             if isinstance(reply, Exception):
+                self._nodes.forget()
                 future.set_exception(TransientError(f"Redis: {reply}"))
             else:
                 future.set_result(reply)
 
     async def _send(self, batch: list[tuple[str, str, tuple[Any, ...], asyncio.Future[Any]]]) -> list[Any]:
-        pipe = self._redis.pipeline(transaction=False)
+        if self._nodes.single is not None:
+            return await self._send_to(self._nodes.single, batch)
+        places: dict[Redis, list[int]] = {}
+        for index, (_, key, *_) in enumerate(batch):
+            places.setdefault(await self._nodes.at(key), []).append(index)
+        parts = (self._send_to(node, [batch[n] for n in indexes]) for node, indexes in places.items())
+        replies: list[Any] = [None] * len(batch)
+        for found, indexes in zip(await asyncio.gather(*parts, return_exceptions=True), places.values(), strict=True):
+            if isinstance(found, BaseException) and not isinstance(found, (RedisError, OSError)):
+                raise found
+            for n, index in enumerate(indexes):
+                replies[index] = found if isinstance(found, BaseException) else found[n]
+        return replies
+
+    async def _send_to(
+        self, node: Redis, batch: list[tuple[str, str, tuple[Any, ...], asyncio.Future[Any]]]
+    ) -> list[Any]:
+        pipe = node.pipeline(transaction=False)
         for script, key, args, _ in batch:
             pipe.evalsha(self._shas[script], 1, key, *args)
         return await pipe.execute(raise_on_error=False)
 
     async def _load(self) -> None:
-        for name, text in _SCRIPTS.items():
-            self._shas[name] = await self._redis.script_load(text)
+        for node in self._nodes.all():
+            for text in SCRIPTS.values():
+                await node.script_load(text)
 
 
 def _slim(command: MessageCommand) -> bytes:

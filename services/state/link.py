@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from models.errors import TransientError
+from services.state.cluster import ELSEWHERE, Cluster, is_cluster
 
 Word = str | bytes | int
 Command = tuple[Word, ...]
@@ -89,6 +90,56 @@ class Link:
         if opened is not None:
             # Or redis-py complains of a connection that was not closed.
             opened._reader = opened._writer = None  # noqa: SLF001
+
+
+class ClusterLink(Link):
+    """A connection to the node of a Redis Cluster that has a key, looked for anew after every error.
+
+    Parameters
+    ----------
+    url : redis+cluster:// address.
+    key : any key of the lane.
+    """
+
+    def __init__(self, url: str, key: str, timeout_ms: int = 10_000) -> None:
+        super().__init__(url, timeout_ms)
+        self._seeds, self._key = url, key
+        self._cluster: Cluster | None = None
+
+    async def connect(self) -> None:
+        """Find the node and open the connection. Raises the exceptions of redis-py."""
+        self._url = await asyncio.to_thread(self._find)
+        try:
+            await super().connect()
+        except BaseException:
+            self._forget()
+            raise
+
+    def _find(self) -> str:
+        if self._cluster is None:
+            self._cluster = Cluster(self._seeds, self._timeout_s)
+        return self._cluster.node_url(self._key)
+
+    async def call(self, commands: Sequence[Command]) -> list[Any]:
+        """See :meth:`Link.call`; a node that sends us elsewhere is left."""
+        try:
+            replies = await super().call(commands)
+        except BaseException:
+            self._forget()
+            raise
+        if any(isinstance(reply, hiredis.ReplyError) and str(reply).startswith(ELSEWHERE) for reply in replies):
+            self._forget()
+            self.abort()
+        return replies
+
+    def _forget(self) -> None:
+        if self._cluster is not None:
+            self._cluster.forget()
+
+
+def link_to(url: str, key: str, timeout_ms: int = 10_000) -> Link:
+    """Link to where `key` lies."""
+    return ClusterLink(url, key, timeout_ms) if is_cluster(url) else Link(url, timeout_ms)
 
 
 class _Stream(asyncio.Protocol):

@@ -19,6 +19,7 @@ from models.errors import TransientError
 from models.lane import LaneState
 from models.learners.envelope import Envelope
 from services.state import keys
+from services.state.cluster import Cluster, is_cluster
 from services.state.lanes import decode_lanes, lane_keys
 
 TailKind = Literal["events", "alerts", "offers", "messages"]
@@ -165,6 +166,15 @@ class RedisAwayError(TransientError):
         self.address = address
 
 
+def connect_patient(url: str, timeout_s: float) -> redis_py.Redis:
+    """Client with redis-py's own retries: whoever only looks may ask twice."""
+    if is_cluster(url):
+        return cast(redis_py.Redis, Cluster(url, timeout_s))
+    return redis_py.Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, decode_responses=False
+    )
+
+
 class LiveReader:
     """Read what the page shows, in three round trips.
 
@@ -182,11 +192,10 @@ class LiveReader:
 
     def __init__(self, url: str, lanes: int, timeout_s: float = 2.0) -> None:
         self._lanes = lanes
-        self._redis = redis_py.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, decode_responses=False
-        )
-        parts = urlsplit(url)
-        self.address = f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+        self._redis = connect_patient(url, timeout_s)
+        # Several in a cluster; without the password.
+        places = urlsplit(url).netloc.rpartition("@")[2] or "localhost:6379"
+        self.address = places if ":" in places else f"{places}:6379"
         self._snapshots: dict[str, Snapshot] = {}
 
     async def read(self, experiments: Iterable[str], campaigns: Iterable[str]) -> RawLive:
@@ -203,14 +212,14 @@ class LiveReader:
         """Return when Redis answers; raise :class:`RedisAwayError` when it does not."""
         try:
             await asyncio.to_thread(self._redis.ping)
-        except redis_py.RedisError as error:
+        except (redis_py.RedisError, redis_py.RedisClusterException) as error:
             raise RedisAwayError(self.address, type(error).__name__) from error
 
     def read_now(self, experiments: Sequence[str], campaigns: Sequence[str]) -> RawLive:
         """:meth:`read` without the thread."""
         try:
             return self._read(experiments, campaigns)
-        except redis_py.RedisError as error:
+        except (redis_py.RedisError, redis_py.RedisClusterException) as error:
             raise RedisAwayError(self.address, type(error).__name__) from error
 
     def close(self) -> None:
@@ -232,7 +241,7 @@ class LiveReader:
         for key in lane_keys(self._lanes):
             pipe.get(key)
         for name in MODELS:
-            pipe.get(f"snapshot:{name}:latest")
+            pipe.get(keys.snapshot_latest(name))
         counters = [("exp", one) for one in experiments] + [("camp", one) for one in campaigns]
         for kind_of_count, identifier in counters:
             for lane in range(self._lanes):
@@ -278,7 +287,7 @@ class LiveReader:
             # A model's payload may be megabytes: only a new version is fetched.
             if name in self._snapshots and self._snapshots[name].version == version:
                 continue
-            blob = self._redis.get(f"snapshot:{name}:{version}")
+            blob = self._redis.get(keys.snapshot(name, version))
             if blob is not None:
                 self._snapshots[name] = describe_snapshot(cast(bytes, blob))
         return dict(self._snapshots)

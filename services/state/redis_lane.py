@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import redis
 from hiredis import ReplyError
@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from models.errors import FenceError, TransientError
 from services.state import keys
+from services.state.cluster import Cluster, as_cluster, cluster_run_id, is_cluster
 from services.state.link import Command, Link, Word
 from services.state.store import Change, Loaded
 
@@ -29,6 +30,9 @@ def connect(url: str, timeout_ms: int = 10_000) -> redis.Redis:
 
     redis-py repeats a command whose reply was cut off; a transaction repeated after it was executed would count twice.
     """
+    if is_cluster(url):
+        with translated():
+            return cast(redis.Redis, Cluster(url, timeout_ms / 1000))
     return redis.Redis.from_url(
         url,
         retry=Retry(NoBackoff(), 0),
@@ -45,13 +49,16 @@ def translated() -> Iterator[None]:
         yield
     except redis.WatchError as error:
         raise FenceError("another owner moved the fence") from error
-    except (redis.RedisError, OSError) as error:
+    except (redis.RedisError, redis.RedisClusterException, OSError) as error:
         raise TransientError(f"Redis: {error}") from error
 
 
 def run_id(client: redis.Redis) -> str:
-    """Name of the Redis run that answers; another one after a restart or a failover."""
+    """Name of the Redis run that answers (of a cluster: of all primaries); another one after a restart or failover."""
     with translated():
+        cluster = as_cluster(client)
+        if cluster is not None:
+            return cluster_run_id(cluster)
         info: Any = client.info("server")
     return str(info["run_id"])
 

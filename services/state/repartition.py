@@ -19,6 +19,7 @@ from models.errors import ConfigurationError, KairosError
 from models.lane import LaneState, decode_state, encode
 from models.wire import lane_of
 from services.state import keys
+from services.state.cluster import at_node
 from services.state.redis_lane import translated
 from services.state.split import divided, sibling, sibling_of
 from services.state.store import Change
@@ -112,7 +113,7 @@ class Repartition:
 
     def _commit(self, lane: int, made: Callable[[bytes | None, bytes | None], Change]) -> None:
         """One transaction of a lane, conditional on its fence, as those of its owner are."""
-        with translated(), self._client.pipeline() as pipe:
+        with translated(), at_node(self._client, keys.fence(lane)) as node, node.pipeline() as pipe:
             pipe.watch(keys.fence(lane))  # type: ignore[no-untyped-call]
             found: Any = pipe.mget([keys.fence(lane), keys.state(lane)])
             change = made(*found)

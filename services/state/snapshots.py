@@ -10,6 +10,7 @@ import redis
 from models.errors import IncompatibleSnapshotError
 from models.learners.envelope import Envelope
 from services.state import keys
+from services.state.cluster import get_many
 from services.state.redis_lane import translated
 
 
@@ -33,7 +34,7 @@ class SnapshotReader:
             Redis is away.
         """
         with translated():
-            found = self._client.mget([keys.snapshot_latest(name) for name in names])
+            found = get_many(self._client, [keys.snapshot_latest(name) for name in names])
         return {name: int(value) for name, value in zip(names, found, strict=True) if value is not None}
 
     def load(self, name: str, version: int) -> Envelope:

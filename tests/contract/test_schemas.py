@@ -172,9 +172,9 @@ def test_every_key_is_explained() -> None:
     assert written >= LANE_KEYS | SHARED_KEYS
     # Those that hold a number, which the page names.
     assert keys.outbox(7, 5).startswith("{p7}:outbox:0")
-    assert keys.snapshot("churn", 3) == "snapshot:churn:3"
+    assert keys.snapshot("churn", 3) == "snapshot:{churn}:3"
     assert ledger.fence_key(3) == "deliver:3:fence"
-    numbered = {"{p7}:outbox:<seq>", "snapshot:<model>:<version>", "deliver:<partition>:fence"}
+    numbered = {"{p7}:outbox:<seq>", "snapshot:{<model>}:<version>", "deliver:<partition>:fence"}
     assert written == LANE_KEYS | SHARED_KEYS | numbered
 
 

@@ -99,11 +99,11 @@ def test_only_a_new_version_of_a_model_is_fetched(client: redis.Redis, reader: L
     shop = LiveShop(client)
     shop.churn_model(version=1, learned=False)
     assert reader.read_now((), ()).snapshots["churn"].meta["learned"] is False
-    client.delete("snapshot:churn:1")
+    client.delete("snapshot:{churn}:1")
     assert reader.read_now((), ()).snapshots["churn"].version == 1
     shop.churn_model(version=2, learned=True)
     assert reader.read_now((), ()).snapshots["churn"].meta["learned"] is True
-    client.delete("snapshot:churn:latest")
+    client.delete("snapshot:{churn}:latest")
     assert reader.read_now((), ()).snapshots == {}
 
 

@@ -277,8 +277,8 @@ class LiveShop:
             meta=meta,
             payload=b"\x80",
         )
-        self.client.set(f"snapshot:{name}:{version}", envelope.to_bytes())
-        self.client.set(f"snapshot:{name}:latest", version)
+        self.client.set(f"snapshot:{{{name}}}:{version}", envelope.to_bytes())
+        self.client.set(f"snapshot:{{{name}}}:latest", version)
 
     def wave(self, second: int) -> float:
         """A throughput that breathes, for a plot that looks like one."""
