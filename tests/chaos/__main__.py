@@ -20,7 +20,7 @@ from pathlib import Path
 
 from chaos.check import Checker
 from chaos.drive import Driver, Faults
-from chaos.faults import SESSION_TIMEOUT_MS, World, plan
+from chaos.faults import LANES, SESSION_TIMEOUT_MS, World, plan
 from chaos.fleet import ROOT, Fleet
 from chaos.report import Report, write
 from chaos.servers import Servers
@@ -34,7 +34,6 @@ from services.bus import create_topics
 from services.jobs.audit import run_audit
 from support.kafka import kafka_jars
 
-LANES = 4
 WORKERS = {"decide": 2, "learn": 1, "deliver": 2}
 # At least so long the input lasts for each fault: traffic goes on during all of them.
 SECONDS_PER_FAULT = 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from models.errors import TransientError
 from services.bus import Publisher
 from services.state.lanes import read_fences
 from services.state.ledger import fence_key
+from support.journal import last_seq
 
 AT_ONCE = 2
 FAR_BEHIND = 20_000
@@ -90,6 +90,8 @@ class Faults:
         fault, began = planned.fault, time.monotonic()
         try:
             with self._world.locks[fault.on]:
+                if not fault.idle:
+                    self._world.wait_for_work()
                 began = time.monotonic()
                 what = fault.run(self._world, Random(f"fault {self._seed} {planned.number}"))
             took_s = time.monotonic() - began
@@ -199,7 +201,7 @@ class Driver:
         client = self._world.servers.client()
         fences = read_fences(client, range(self._lanes))
         # The journal entry is the last thing that a batch publishes.
-        waiting = sum(fences[lane].seq - _last_seq(consumer, lane) for lane in range(self._lanes))
+        waiting = sum(fences[lane].seq - last_seq(consumer, lane) for lane in range(self._lanes))
         for (name, lane), end in ends.items():
             if name == "messages":
                 raw = client.get(fence_key(lane))
@@ -209,17 +211,3 @@ class Driver:
             waiting += end - at
         client.close()
         return int(waiting)
-
-
-def _last_seq(consumer: KafkaConsumer, lane: int) -> int:
-    """Number of the last batch in a lane's journal."""
-    place = TopicPartition("journal", lane)
-    end = consumer.end_offsets([place])[place]
-    if end == 0:
-        return 0
-    consumer.assign([place])
-    consumer.seek(place, end - 1)
-    while True:
-        for record in consumer.poll(timeout_ms=1_000).get(place, ()):
-            if record.offset == end - 1:
-                return int(json.loads(record.value)["seq"])

@@ -130,18 +130,35 @@ def machine() -> str:
 
 INTRODUCTION = """# Reliability
 
-What Kairos promises about faults, and the runs that tested it. Written by `make chaos SEED=n EVENTS=n FAULTS=n
-ARGS=--write`; each run is a section, newest first.
+No event lost, none applied twice, no message twice at the provider: here are the runs that tried to break that.
+
+`make chaos SEED=n EVENTS=n FAULTS=n` starts Apache Kafka, Redis with an append-only file (behind a TCP proxy that can
+be slow, cut connections and lose answers), a mail server, and five workers; publishes a known input that the seed
+decides (with late events, repetitions, records in the wrong partition, poison, and orders on which the core breaks);
+and carries out the faults that the seed decides, up to two at a time, most of them while decide is at work. Then
+everything is counted again by plain Python that shares no code with the core, and `kairos audit` goes over the log. A
+single difference is exit code 1. With `ARGS=--write` the run becomes a section of this page.
+
+What the count takes for granted: the journal's word for the order in which the inputs were applied, for whose timers
+were looked at with which batch, and the churn alerts themselves (they hang on what was learned; that they are raised
+once, keep their cool-down and have a cause is checked, their scores are the audit's business). That the journal leaves
+nothing out and takes nothing twice is checked. Of customers who were silent for a month, what Kairos forgets is not
+compared. A message whose end nobody can know (the mail server hung up before it answered, deliver died with the mail in
+its hands, Redis went back in time) has to be `unknown` in the ledger, and is never sent again.
+
+The rolling upgrade: decide of a next version, which reads one more topic, in a consumer group of its own, works beside
+the old one until that has ended, and the same way back. Two versions with different subscriptions in *one* group are
+not tried, and not supported.
 
 """
 
 
 def write(report: Report) -> Path:
     """Put the run on top of the page; an older run of the same seed and size goes."""
-    text = TARGET.read_text() if TARGET.exists() else INTRODUCTION
-    head, *sections = re.split(r"^(?=## Seed )", text, flags=re.MULTILINE)
+    text = TARGET.read_text() if TARGET.exists() else ""
+    _, *sections = re.split(r"^(?=## Seed )", text, flags=re.MULTILINE)
     mine = report.markdown()
     same = mine.partition(" faults")[0].rpartition(",")[0]
     kept = [section for section in sections if not section.startswith(same)]
-    TARGET.write_text(head + "\n".join(part.rstrip() + "\n" for part in (mine, *kept)))
+    TARGET.write_text(INTRODUCTION + "\n".join(part.rstrip() + "\n" for part in (mine, *kept)))
     return TARGET

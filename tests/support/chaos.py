@@ -24,6 +24,7 @@ from services.embedded.supervisor import RestartPolicy, Supervisor
 from services.state.lanes import read_fences
 from services.state.ledger import fence_key
 from services.state.redis_lane import connect
+from support.journal import last_seq
 from support.kafka import KafkaServer
 from support.ports import wait_until
 from support.redis import RedisServer
@@ -238,6 +239,9 @@ class Chaos:
             else:
                 at = max(0, fences[lane].offsets[INPUT_NAMES.index(name)])
             behind[f"{name}-{lane}"] = end - at
+        for lane, at_now in fences.items():
+            # Applied is not published yet: who reads the outputs before has not seen everything.
+            behind[f"outbox-{lane}"] = at_now.seq - last_seq(consumer, lane)
         return +behind
 
     # -- Redis goes back in time

@@ -143,13 +143,14 @@ class Shopkeeper:
         second = event.at // 1000
         who.events += 1
         who.first_seen = second if who.first_seen == 0 else min(who.first_seen, second)
+        if who.last_seen:
+            # By the lane's time too: what comes late may have been waited for in vain.
+            who.silence = max(who.silence, max(event.at, self.watermark) - who.last_seen)
         if event.at < who.last_seen:
             return
         if event.at - who.last_seen > self.rules.session_gap_ms:
             who.sessions, who.session_start, who.session_events = who.sessions + 1, second, 0
         who.session_events += 1
-        if who.last_seen:
-            who.silence = max(who.silence, event.at - who.last_seen)
         who.last_seen = event.at
 
     def _product_added(self, who: Customer, event: Event) -> None:
