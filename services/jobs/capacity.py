@@ -128,7 +128,8 @@ def table(costs: Costs, assumed: Assumptions) -> str:
             cells += [f"{one.redis_gb:,.0f} GB", f"{one.broker_cores:,}", f"{one.log_gb / 1000:,.1f} TB"]
             lines.append(f"| {' | '.join((*cells, f'{one.usd:,.0f}', one.bottleneck))} |")
     measured = (
-        f"Measured ([performance.md](performance.md), profiles [status.md](status.md), 21 November 2026): worker {costs.worker_us} us, "
+        f"Measured ([performance.md](performance.md), profiles [status.md](status.md), 21 November 2026): "
+        f"worker {costs.worker_us} us, "
         f"Redis {costs.redis_us} us, broker {costs.broker_us} us an event of {costs.event_bytes} bytes; "
         f"a profile {costs.rest_bytes} bytes at rest, {costs.active_bytes:,} active, "
         f"its timer {costs.timer_bytes}, its latest offers {costs.offers_bytes:,}."
@@ -138,9 +139,10 @@ def table(costs: Costs, assumed: Assumptions) -> str:
         f"every user has offers; {assumed.redis_copies} copies of Redis, {assumed.redis_spare:g} times the net size, "
         f"{assumed.redis_node_gb} GB a process; {assumed.log_copies} copies of the log for {assumed.log_days} days at "
         f"{assumed.log_squeeze:.0%} of its size, input topics only; {assumed.order_share:.0%} of the events are "
-        f"orders, and a learner takes {assumed.learner_per_s:,} a second (not measured). Prices, November 2026, round numbers "
-        f"and no offer of anybody: {assumed.cpu_usd_h:g} USD a core-hour, {assumed.ram_gb_usd_h:g} a GB-hour of "
-        f"memory, {assumed.disk_gb_usd_month:g} a GB-month of disk. Left out: network, deliver, the send ledger, model "
+        f"orders, and a learner takes {assumed.learner_per_s:,} a second (not measured). "
+        "Prices, November 2026, round numbers and no offer of anybody: "
+        f"{assumed.cpu_usd_h:g} USD a core-hour, {assumed.ram_gb_usd_h:g} a GB-hour of memory, "
+        f"{assumed.disk_gb_usd_month:g} a GB-month of disk. Left out: network, deliver, the send ledger, model "
         "snapshots, and the journal and other outputs in the log."
     )
     return "\n\n".join(["\n".join(lines), measured, assumptions])
