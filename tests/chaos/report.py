@@ -106,7 +106,7 @@ class Report:
             "",
             where + f"Python {platform.python_version()}, {versions}.",
             "",
-            *self.lines(),
+            *(f"* {line}" for line in self.lines()),
             "",
             "| compared | how many | differences |",
             "| --- | ---: | ---: |",
