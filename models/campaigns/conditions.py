@@ -15,6 +15,7 @@ from typing import Any
 import cel
 
 from config.problems import ConditionFault, suggestion
+from models.campaigns.terms import Term, terms_of
 from models.errors import ConfigurationError
 
 NAMES = ("event", "properties", "user")
@@ -50,12 +51,21 @@ class Condition:
     program : the compiled form.
     names : which of `event`, `properties` and `user` it looks at; nothing else has to be built for it.
     user_fields : fields of `user` that it looks at; None when it may look at any.
+    terms : comparisons without which it cannot hold.
     """
 
     text: str
     program: cel.Program
     names: frozenset[str]
     user_fields: frozenset[str] | None
+    terms: tuple[Term, ...]
+
+    def holds(self, context: Mapping[str, Any]) -> bool:
+        """Whether the condition holds: the answer of :meth:`evaluate`, without the note and mostly without CEL."""
+        for term in self.terms:
+            if term.refuted_by(context[term.root]):
+                return False
+        return self.evaluate(context)[0]
 
     def evaluate(self, context: Mapping[str, Any] | cel.Context) -> tuple[bool, str]:
         """Whether the condition holds, and a note when it cannot be answered (then it does not hold).
@@ -174,6 +184,7 @@ def compile_condition(text: str) -> Condition:
         program=program,
         names=frozenset(NAMES) & frozenset(program.variables()),
         user_fields=frozenset(dotted) if len(dotted) == len(every) else None,
+        terms=terms_of(text),
     )
 
 

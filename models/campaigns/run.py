@@ -40,14 +40,12 @@ def counter_key(campaign: str) -> str:
 
 def on_event(turn: Turn, user: str, profile: Profile, event: Input) -> None:
     """Campaigns that wait for this event, and timers that it starts."""
-    document: dict[str, Any] | None = None
-    for campaign in turn.brain.index.on_event(event.name):
+    listening, properties = turn.brain.index.on_event(event.name).among(event.document)
+    for campaign in listening:
         if event.at + campaign.expires_after_ms < turn.watermark_before:
             continue  # late: its moment has gone
-        if campaign.when and document is None:
-            document = event.document()
         cause = Cause("event", event.message_id, event.name, event.at)
-        _decide(turn, user, profile, campaign, cause, event.at, document)
+        _decide(turn, user, profile, campaign, cause, event.at, properties)
     for campaign in turn.brain.index.started_by(event.name):
         due = event.at + (campaign.trigger.after_ms or 0)
         if due <= turn.watermark_before or _answered(profile, campaign, event):
@@ -90,7 +88,7 @@ def cancel(turn: Turn, user: str, profile: Profile, event: Input, campaigns: Ite
             kept.append(timer)
         elif timer.kind == "release":
             cause = Cause("timer", timer.occurrence, "quiet hours over", timer.set_at)
-            _decide(turn, user, profile, rules[timer.rule], cause, event.at, None, released=True, answered=True)
+            _decide(turn, user, profile, rules[timer.rule], cause, event.at, {}, released=True, answered=True)
     profile.timers = kept
 
 
@@ -99,7 +97,7 @@ def on_alert(turn: Turn, user: str, profile: Profile, alert: ChurnAlert, cause: 
     for campaign in turn.brain.index.on_alert:
         if campaign.id == alert.action.get("campaign"):
             extra = {"score": round(alert.score, 3), "why": alert.reasons[0].text if alert.reasons else ""}
-            _decide(turn, user, profile, campaign, cause, alert.at, None, extra)
+            _decide(turn, user, profile, campaign, cause, alert.at, {}, extra)
 
 
 def on_timer(turn: Turn, user: str, profile: Profile, timer: Timer) -> None:
@@ -109,10 +107,10 @@ def on_timer(turn: Turn, user: str, profile: Profile, timer: Timer) -> None:
         return
     if timer.kind == "release":
         cause = Cause("timer", timer.occurrence, "quiet hours over", timer.set_at)
-        _decide(turn, user, profile, campaign, cause, timer.due, None, released=True)
+        _decide(turn, user, profile, campaign, cause, timer.due, {}, released=True)
         return
     cause = Cause("timer", f"{timer.occurrence}@{timer.due}", campaign.trigger.event or "", timer.set_at)
-    _decide(turn, user, profile, campaign, cause, timer.due, None)
+    _decide(turn, user, profile, campaign, cause, timer.due, {})
 
 
 def _decide(  # noqa: PLR0913 - one place for every path
@@ -122,7 +120,7 @@ def _decide(  # noqa: PLR0913 - one place for every path
     campaign: Campaign,
     cause: Cause,
     at: int,
-    document: dict[str, Any] | None,
+    properties: dict[str, Any],
     extra: dict[str, Any] | None = None,
     *,
     released: bool = False,
@@ -131,10 +129,9 @@ def _decide(  # noqa: PLR0913 - one place for every path
     out, brain = turn.out, turn.brain
     policy = brain.definitions.policy
     if campaign.when and not released:
-        properties = document.get("properties", {}) if document else {}
         condition = brain.conditions[campaign.when]
         facts = user_view(profile, at, condition.user_fields)
-        if not condition.evaluate({"event": cause.event, "properties": properties, "user": facts})[0]:
+        if not condition.holds({"event": cause.event, "properties": properties, "user": facts}):
             return
     message_id = effect_id(campaign.id, STEP, user, cause.message_id)
     zone = str(profile.attributes.get("timezone") or policy.default_timezone)

@@ -30,7 +30,7 @@ def ids(campaigns: tuple[Campaign, ...]) -> list[str]:
 
 
 def test_campaigns_come_by_priority_then_id_and_only_if_enabled() -> None:
-    assert ids(INDEX.on_event("Order Completed")) == ["b-first", "a-thanks"]
+    assert ids(INDEX.on_event("Order Completed").every) == ["b-first", "a-thanks"]
 
 
 def test_timers_begin_and_end() -> None:
@@ -47,7 +47,7 @@ def test_alerts() -> None:
 def test_nobody_listens() -> None:
     name = "Product Viewed"
     assert not INDEX.listens(name)
-    assert INDEX.on_event(name) == INDEX.started_by(name) == INDEX.cancelled_by(name) == ()
+    assert INDEX.on_event(name).every == INDEX.started_by(name) == INDEX.cancelled_by(name) == ()
     # An event that only cancels starts nothing.
     assert not INDEX.listens("Product Removed")
 
