@@ -184,8 +184,9 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
 
 def _expose(turn: Turn, profile: Profile, event: Input, experiments: Iterable[Experiment]) -> None:
     """First exposures."""
+    exposures = profile.exposures
     for experiment in experiments:
-        if experiment.code not in profile.exposures:
+        if experiment.code not in exposures:
             variant = turn.brain.assign(experiment, event.user)
             if variant is not None:
                 expose(turn.out, profile, event.user, experiment, variant, event.at, cause_of(event))

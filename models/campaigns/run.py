@@ -46,19 +46,23 @@ def on_event(turn: Turn, user: str, profile: Profile, event: Input) -> None:
             continue  # late: its moment has gone
         cause = Cause("event", event.message_id, event.name, event.at)
         _decide(turn, user, profile, campaign, cause, event.at, properties)
+    waits: dict[str, Timer] = {}
     for campaign in turn.brain.index.started_by(event.name):
         due = event.at + (campaign.trigger.after_ms or 0)
-        if due <= turn.watermark_before or _answered(profile, campaign, event):
-            continue
-        kept = []
-        for timer in profile.timers:
-            if timer.kind != "campaign" or timer.rule != campaign.id:
-                kept.append(timer)
-            elif timer.set_at > event.at:
-                break  # late: the wait has begun anew since
-        else:
-            kept.append(Timer(due, "campaign", campaign.id, event.at, event.message_id))
-            profile.timers = kept
+        if due > turn.watermark_before and not _answered(profile, campaign, event):
+            waits[campaign.id] = Timer(due, "campaign", campaign.id, event.at, event.message_id)
+    if waits:
+        begin(profile, waits, event.at)
+
+
+def begin(profile: Profile, waits: dict[str, Timer], at: int) -> None:
+    """Begin waits at `at`, by campaign: an earlier one ends; one that has begun anew since stays, this one is late."""
+    waiting = [timer for timer in profile.timers if timer.kind == "campaign" and timer.rule in waits]
+    for timer in waiting:
+        if timer.set_at > at:
+            waits.pop(timer.rule, None)
+    kept = [timer for timer in profile.timers if timer.kind != "campaign" or timer.rule not in waits]
+    profile.timers = kept + list(waits.values())
 
 
 def _answered(profile: Profile, campaign: Campaign, event: Input) -> bool:

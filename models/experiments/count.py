@@ -64,8 +64,9 @@ def expose(
 
 def convert(out: Outcome, profile: Profile, event: Input, metrics: Iterable[tuple[Experiment, Metric]]) -> None:
     """Count `event` for the metrics that wait for it, for users exposed to the experiment and inside the window."""
+    exposures = profile.exposures
     for experiment, metric in metrics:
-        exposure = profile.exposures.get(experiment.code)
+        exposure = exposures.get(experiment.code)
         if exposure is None or not 0 <= event.at - exposure.at * 1000 <= metric.within_ms:
             continue
         if metric.campaign is not None and event.properties.campaign_id != metric.campaign:
