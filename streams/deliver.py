@@ -135,8 +135,7 @@ class DeliverRole:
         """Open a new run of each partition's lane; answer where it reads on."""
         mine = [tp for tp in tps if tp.topic == MESSAGES.name]
         await self._close(tp.partition for tp in mine)
-        committed = await chunk_consumer(self._app).committed(mine)
-        starts = {tp: await self._start(tp.partition, committed.get(tp)) for tp in mine}
+        starts = {tp: await self._start(tp) for tp in mine}
         self._positioned = True
         return {tp: EARLIEST if offset is None else offset for tp, offset in starts.items()}
 
@@ -171,9 +170,10 @@ class DeliverRole:
 
     # -- lanes
 
-    async def _start(self, partition: int, committed: int | None) -> int | None:
+    async def _start(self, tp: TP) -> int | None:
         assert self._courier is not None and self._outlet is not None  # noqa: PT018  opened() came first
-        start = await self._read(self._courier, partition, committed)
+        partition = tp.partition
+        start = await self._read(self._courier, tp)
         if start.fence.doubt_until:
             _log.warning("deliver_in_doubt", partition=partition, until=start.fence.doubt_until)
         self._lanes[partition] = DeliverLane(
@@ -188,15 +188,18 @@ class DeliverRole:
         )
         return start.fence.offset
 
-    async def _read(self, courier: Courier, partition: int, committed: int | None) -> Start:
+    async def _read(self, courier: Courier, tp: TP) -> Start:
+        async def committed() -> int | None:
+            return (await chunk_consumer(self._app).committed([tp])).get(tp)
+
         deadline = time.monotonic() + REDIS_PATIENCE_S
         while True:
             try:
-                return await Start.read(courier.ledger, partition, committed)
+                return await Start.read(courier.ledger, tp.partition, committed)
             except TransientError as error:
                 if time.monotonic() > deadline:
                     raise
-                _log.warning("deliver_waits_for_redis", partition=partition, error=str(error))
+                _log.warning("deliver_waits_for_redis", partition=tp.partition, error=str(error))
                 await asyncio.sleep(PAUSE_S)
 
     async def _close(self, partitions: Iterable[int]) -> None:

@@ -105,8 +105,12 @@ class Start:
     committed: int
 
     @classmethod
-    async def read(cls, ledger: Ledger, partition: int, committed: int | None) -> Start:
-        """Ask Redis, work out what is in doubt, and write that down.
+    async def read(cls, ledger: Ledger, partition: int, committed: Callable[[], Awaitable[int | None]]) -> Start:
+        """Ask Redis and Kafka, work out what is in doubt, and write that down.
+
+        Parameters
+        ----------
+        committed : asks Kafka for the committed offset.
 
         Raises
         ------
@@ -117,11 +121,13 @@ class Start:
         # again.
         run_id = await ledger.run_id()
         raw, fence = await ledger.fence(partition)
-        start = delivery.resume(fence, committed, run_id)
+        # Kafka last: known from before the run of Redis, it might lack what another worker began and Redis forgot.
+        offset = await committed()
+        start = delivery.resume(fence, offset, run_id)
         if start != fence:
             # Written before anything is begun, so that a crash in this run is not taken for one that forgot.
             raw = await ledger.advance(partition, raw, start)
-        return cls(raw, start, committed or 0)
+        return cls(raw, start, offset or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,11 +67,11 @@ def worker(  # noqa: PLR0912  one story in one place
 ) -> Steps:
     """Run the protocol of ``streams/deliver_lane.py``; every `yield` is a place where anything may happen."""
     redis, owner, calls = world.redis, f"w{generation}", 0
-    committed = world.committed
-    yield
     run = str(redis.run)
     yield
     raw = redis.fence
+    yield
+    committed = world.committed
     fence = delivery.resume(raw, committed, run)
     yield
     if str(redis.run) != run or redis.fence != raw:

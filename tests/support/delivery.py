@@ -141,7 +141,7 @@ class ListLane:
 
     async def open(self) -> DeliverLane:
         """Start a run where the fence says."""
-        start = await Start.read(self.carrier.ledger, 0, self.outlet.committed or None)
+        start = await Start.read(self.carrier.ledger, 0, self._committed)
         self.lane = DeliverLane(
             0, start, owner=uuid.uuid4().hex, courier=self.carrier, outlet=self.outlet, stats=self.stats,
             window=self.window, on_broken=lambda _, error: self.errors.append(error),
@@ -153,6 +153,9 @@ class ListLane:
             self.lane.put(ListChunk(following, part[-1].offset + 1, part), self._ack)
             following = part[-1].offset + 1
         return self.lane
+
+    async def _committed(self) -> int | None:
+        return self.outlet.committed or None
 
     def _ack(self) -> None:
         self.acked += 1
