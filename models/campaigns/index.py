@@ -23,7 +23,7 @@ class Listeners:
     campaigns : all of them, in order.
     """
 
-    __slots__ = ("_by_value", "_conditional", "_others", "every")
+    __slots__ = ("_by_value", "_conditional", "_others", "_unasking", "every")
 
     def __init__(self, campaigns: tuple[Campaign, ...]) -> None:
         self.every = campaigns
@@ -36,21 +36,24 @@ class Listeners:
                 self._others.append(ranked)
             else:
                 self._by_value.setdefault(asked[0], {}).setdefault(asked[1], []).append(ranked)
+        self._unasking = tuple(campaign for _, campaign in self._others)
 
-    def among(self, document: Callable[[], dict[str, Any]]) -> tuple[list[Campaign], dict[str, Any]]:
+    def among(self, document: Callable[[], dict[str, Any]]) -> tuple[tuple[Campaign, ...], dict[str, Any]]:
         """Campaigns whose condition may hold for the event, and the properties to ask it about.
 
         `document` : the event as a dictionary; not called when there are no conditions.
         """
         if not self._conditional:
-            return list(self.every), {}
+            return self.every, {}
         properties: dict[str, Any] = document()["properties"]
         found = self._others
         for name, by_value in self._by_value.items():
             value = properties.get(name)
             if type(value) is str and value in by_value:
                 found = found + by_value[value]
-        return [campaign for _, campaign in sorted(found, key=_rank)], properties
+        if found is self._others:
+            return self._unasking, properties
+        return tuple(campaign for _, campaign in sorted(found, key=_rank)), properties
 
 
 _NOBODY = Listeners(_NONE)

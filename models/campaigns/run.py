@@ -47,9 +47,12 @@ def on_event(turn: Turn, user: str, profile: Profile, event: Input) -> None:
         cause = Cause("event", event.message_id, event.name, event.at)
         _decide(turn, user, profile, campaign, cause, event.at, properties)
     waits: dict[str, Timer] = {}
+    answered: dict[tuple[str, ...], bool] = {}  # many campaigns wait for the same
     for campaign in turn.brain.index.started_by(event.name):
-        due = event.at + (campaign.trigger.after_ms or 0)
-        if due > turn.watermark_before and not _answered(profile, campaign, event):
+        due, unless = event.at + (campaign.trigger.after_ms or 0), campaign.trigger.unless
+        if unless not in answered:
+            answered[unless] = _answered(profile, unless, event)
+        if due > turn.watermark_before and not answered[unless]:
             waits[campaign.id] = Timer(due, "campaign", campaign.id, event.at, event.message_id)
     if waits:
         begin(profile, waits, event.at)
@@ -57,17 +60,17 @@ def on_event(turn: Turn, user: str, profile: Profile, event: Input) -> None:
 
 def begin(profile: Profile, waits: dict[str, Timer], at: int) -> None:
     """Begin waits at `at`, by campaign: an earlier one ends; one that has begun anew since stays, this one is late."""
-    waiting = [timer for timer in profile.timers if timer.kind == "campaign" and timer.rule in waits]
+    waiting = [timer for timer in profile.timers if timer.rule in waits and timer.kind == "campaign"]
     for timer in waiting:
         if timer.set_at > at:
             waits.pop(timer.rule, None)
-    kept = [timer for timer in profile.timers if timer.kind != "campaign" or timer.rule not in waits]
+    kept = [timer for timer in profile.timers if timer.rule not in waits or timer.kind != "campaign"]
     profile.timers = kept + list(waits.values())
 
 
-def _answered(profile: Profile, campaign: Campaign, event: Input) -> bool:
-    """Whether something that ends the wait happened after `event`, though it came before it (from another topic)."""
-    for name in campaign.trigger.unless:
+def _answered(profile: Profile, unless: Iterable[str], event: Input) -> bool:
+    """Whether something that ends a wait happened after `event`, though it came before it (from another topic)."""
+    for name in unless:
         last = profile.last_order_ms if name == ORDERED else profile.answers.get(name, 0)
         if last > event.at or (last == event.at and name != event.name):
             return True
