@@ -1,5 +1,6 @@
 """The servers of the chaos suite misbehave as they say: a proxy that breaks nothing proves nothing."""
 
+import os
 import smtplib
 import sys
 import time
@@ -18,6 +19,8 @@ from support.ports import accepts, free_port
 from support.process import ChildProcess
 from support.redis import RedisServer, redis_binary
 
+TESTS = Path(__file__).resolve().parents[1]
+
 
 @contextmanager
 def running(name: str, folder: Path, *words: object) -> Iterator[int]:
@@ -25,7 +28,7 @@ def running(name: str, folder: Path, *words: object) -> Iterator[int]:
     process, control = ChildProcess(name, folder / f"{name}.log"), free_port()
     port, *rest = words
     argv = [sys.executable, "-m", f"chaos.{name}", str(port), str(control), *map(str, rest)]
-    process.start(argv, lambda: accepts(control), 20.0)
+    process.start(argv, lambda: accepts(control), 20.0, {**os.environ, "PYTHONPATH": str(TESTS)})
     try:
         yield control
     finally:

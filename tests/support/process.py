@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from support.ports import wait_until
@@ -41,7 +41,13 @@ class ChildProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self, command: Sequence[str], ready: Callable[[], bool], timeout_s: float) -> None:
+    def start(
+        self,
+        command: Sequence[str],
+        ready: Callable[[], bool],
+        timeout_s: float,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         """Start the command and wait until `ready` says yes; on failure nothing is left running."""
         if self.running:
             raise RuntimeError(f"{self._name} is already running")
@@ -53,6 +59,7 @@ class ChildProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=env,
             )
         try:
             wait_until(lambda: self._ended() or ready(), self._name, timeout_s)

@@ -13,7 +13,8 @@ NUMBERS = (signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def _ours_again() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in NUMBERS}
+    # From the start: whoever starts the tests with `nohup` has SIGHUP ignored.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
