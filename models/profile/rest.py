@@ -46,7 +46,8 @@ def rest(profile: Profile, at: int, caps_ms: int) -> None:
     """
     if at - profile.last_seen_ms <= AFTER_MS:
         return
-    profile.cart = []
+    if not profile.timers:  # a mail held over the night may be looked at later than this tick, when time leaps
+        profile.cart = []
     keep = at - max(SENDS_MS, caps_ms)
     profile.sends = [send for send in profile.sends if send.at >= keep]
     profile.session_start = profile.session_events = 0

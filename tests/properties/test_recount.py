@@ -8,7 +8,7 @@ import pytest
 from chaos.faults import plan
 from chaos.recount.lane import Counted
 from chaos.shop import TOPICS, Shop, lane_of, read_input, value_of, write_input
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.state.step import OutboxEntry, decode_entry, open_lane
@@ -48,9 +48,9 @@ def recount(rig: LaneRig, entries: list[OutboxEntry]) -> Counted:
     return recounted(rig.memory, rig.logs, entries)
 
 
-# Always the same seeds: of thousands tried, 25234 is known to differ (docs/status.md).
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1_000_000))
+@example(25234)  # a mail held until the morning, and a tick of silence of a month later, in one leap of the watermark
 def test_the_core_and_the_recount_agree(seed: int) -> None:
     rig, entries = applied(seed, 1_500)
     assert differences(rig.memory, entries, recount(rig, entries)) == []
