@@ -3,16 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from config.settings import PACKAGE_CONFIG_DIR
+from config.yaml_source import read_source
 from models.campaigns.terms import Term, terms_of
 
 
 def shipped() -> list[str]:
     files = sorted(Path(PACKAGE_CONFIG_DIR).rglob("*.y*ml"))
-    read = [yaml.safe_load(file.read_text()) for file in files]
-    return [one["when"] for one in read if isinstance(one, dict) and one.get("when")]
+    read = [read_source(file).tree for file in files]
+    return [one["when"] for one in read if one.get("when")]
 
 
 def test_what_is_read_off() -> None:
