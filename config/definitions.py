@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import string
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from config.codes import code16, code32
+from config.experiment import (
+    Dimension,
+    Experiment,
+    ExperimentPlan,
+    ExposeOn,
+    Namespace,
+    Ruling,
+    Variant,
+)
+from config.metric import Metric
 from config.rules import (
     Cap,
     Churn,
@@ -36,13 +45,17 @@ __all__ = [
     "ChurnAction",
     "Definition",
     "Definitions",
+    "Dimension",
     "Experiment",
+    "ExperimentPlan",
     "ExposeOn",
     "Metric",
+    "Namespace",
     "Offer",
     "OfferPolicy",
     "Policy",
     "QuietHours",
+    "Ruling",
     "Trigger",
     "Variant",
 ]
@@ -115,6 +128,11 @@ class Campaign(Definition):
     )
     experiment: Slug | None = Field(
         default=None, description="experiment whose variant the message takes", examples=["cart-subject"]
+    )
+    control: Slug | None = Field(
+        default=None,
+        description="experiment whose first variant gets no message of this campaign: its control group",
+        examples=["welcome-control"],
     )
     priority: int = Field(
         default=0,
@@ -209,147 +227,6 @@ class Offer(Definition):
         )
 
 
-class Variant(Definition):
-    """One arm of an experiment."""
-
-    id: Slug = Field(description="its name for good", examples=["short-subject"])
-    weight: float = Field(gt=0.0, le=1.0, description="its share of the users; all together 1", examples=["0.5"])
-
-    @cached_property
-    def code(self) -> int:
-        """What stands for the id in profiles."""
-        return code16(self.id)
-
-
-class Metric(Definition):
-    """What is measured after a user was exposed."""
-
-    id: Slug = Field(description="its name in tables", examples=["clicked"])
-    event: EventName = Field(description="the event that counts", examples=["Email Link Clicked"])
-    within_ms: DurationMs = Field(
-        alias="within", description="it counts until then after the exposure", examples=["7d"]
-    )
-    kind: Literal["proportion", "revenue"] = Field(
-        default="proportion",
-        description="`proportion`: share of users with the event; `revenue`: money per user",
-        examples=["proportion"],
-    )
-    value: str = Field(
-        default="revenue", min_length=1, description="property with the money (revenue)", examples=["revenue"]
-    )
-    campaign: Slug | None = Field(
-        default=None,
-        description="only events about messages of this campaign count",
-        examples=["abandoned-cart"],
-    )
-
-    @cached_property
-    def code(self) -> int:
-        """What stands for the id in profiles."""
-        return code16(self.id)
-
-
-class ExposeOn(Definition):
-    """When a user begins to count: at an event, or (`event` None) when a message of it is decided."""
-
-    event: EventName | None = Field(
-        default=None,
-        description="the user's first event of this name is the exposure",
-        examples=["Product Viewed"],
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _message(cls, value: object) -> object:
-        if value == "message":
-            return {}
-        if isinstance(value, str):
-            remedy = "expose_on: message, or expose_on: {event: Product Viewed}"
-            raise mistake(f"{value!r} is not an exposure", remedy)
-        return value
-
-
-class Experiment(Definition):
-    """A running A/B test; the first variant is the control."""
-
-    id: Slug = Field(description="its name for good", examples=["cart-subject"])
-    description: str = Field(
-        default="", description="one sentence for people", examples=["Two subjects for the cart mail"]
-    )
-    hypothesis: str = Field(default="", description="what you expect and why", examples=["A name draws more clicks"])
-    enabled: bool = Field(default=True, description="`false`: nobody new is exposed", examples=["true"])
-    seed: str = Field(
-        default="",
-        max_length=64,
-        description="what users are shuffled with; the id, unless given",
-        examples=["cart-subject"],
-    )
-    variants: tuple[Variant, ...] = Field(
-        min_length=2,
-        max_length=20,
-        description="the arms, control first",
-        examples=["[{id: control, weight: 0.5}, ...]"],
-    )
-    coverage: float = Field(default=1.0, gt=0.0, le=1.0, description="share of users that take part", examples=["1.0"])
-    expose_on: ExposeOn = Field(
-        description="`message`, or the event at which a user begins to count", examples=["message"]
-    )
-    metrics: tuple[Metric, ...] = Field(
-        min_length=1,
-        description="what is measured",
-        examples=["[{id: clicked, event: Email Link Clicked, within: 7d}]"],
-    )
-    simulated: bool = Field(
-        default=False,
-        description="reactions come from the demo's simulator, not from people",
-        examples=["false"],
-    )
-    planted: dict[Slug, float] = Field(
-        default_factory=dict,
-        description="demo only: effect (last variant minus control) that the simulator builds in, by metric",
-        examples=["{clicked: 0.1}"],
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _seed_is_the_id(cls, value: object) -> object:
-        if isinstance(value, dict) and "seed" not in value and isinstance(value.get("id"), str):
-            return {**value, "seed": value["id"]}
-        return value
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> Self:
-        total = math.fsum(variant.weight for variant in self.variants)
-        if abs(total - 1.0) > 1e-9:
-            raise mistake(f"the weights add up to {total:g}, not to 1", "weights such as 0.5 and 0.5")
-        named = (("variant", [v.id for v in self.variants]), ("metric", [m.id for m in self.metrics]))
-        for what, names in named:
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise mistake(f"two {what}s have the id {twice[0]!r}", f"an id of its own for each {what}")
-            if len({code16(name) for name in names}) < len(names):
-                raise mistake(f"two ids of {what}s have the same short code (a rare accident)", "another id for one")
-        unknown = sorted(set(self.planted) - {metric.id for metric in self.metrics})
-        if unknown:
-            raise mistake(f"planted names {unknown[0]!r}, which is no metric here", "the id of a metric")
-        return self
-
-    @cached_property
-    def code(self) -> int:
-        """What stands for the id in profiles."""
-        return code32(self.id)
-
-    @cached_property
-    def variant_by_code(self) -> dict[int, str]:
-        """Ids of the variants by their codes."""
-        return {variant.code: variant.id for variant in self.variants}
-
-    @property
-    def control(self) -> Variant:
-        """The variant that the others are compared with."""
-        return self.variants[0]
-
-
 class Definitions(Definition):
     """Everything that marketers wrote, checked. Build it with :func:`config.loader.load_definitions`."""
 
@@ -362,7 +239,7 @@ class Definitions(Definition):
     @model_validator(mode="after")
     def _experiments_can_be_told_apart(self) -> Self:
         ids = {experiment.id for experiment in self.experiments}
-        if len({code32(name) for name in ids}) < len(ids):
+        if len({experiment.code for experiment in self.experiments}) < len(ids):
             raise mistake("two ids of experiments have the same code (a rare accident)", "another id for one")
         return self
 
@@ -380,6 +257,14 @@ class Definitions(Definition):
     def experiment_by_id(self) -> dict[str, Experiment]:
         """Experiments by id."""
         return {experiment.id: experiment for experiment in self.experiments}
+
+    def with_rulings(self, rulings: Mapping[str, Ruling]) -> Definitions:
+        """The same definitions, with what Kairos decided about running experiments, by their ids."""
+        experiments = tuple(
+            experiment.model_copy(update={"ruling": rulings[experiment.id]}) if experiment.id in rulings else experiment
+            for experiment in self.experiments
+        )
+        return self.model_copy(update={"experiments": experiments})
 
     def to_json(self) -> str:
         """Canonical JSON (sorted keys, no spaces), in the form of the YAML files."""

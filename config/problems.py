@@ -24,20 +24,28 @@ class DefinitionError(Exception):
     message : what is wrong.
     remedy : what to write instead.
     others : further mistakes.
+    code : stable name of the mistake, shown behind the message; "" for those of form.
     """
 
     def __init__(
-        self, path: Path, line: int, message: str, remedy: str, others: tuple[DefinitionError, ...] = ()
+        self,
+        path: Path,
+        line: int,
+        message: str,
+        remedy: str,
+        others: tuple[DefinitionError, ...] = (),
+        code: str = "",
     ) -> None:
-        text = f"{path}:{line}: {message}\n  write: {remedy}"
+        text = f"{path}:{line}: {message}{f' [{code}]' if code else ''}\n  write: {remedy}"
         super().__init__("\n".join([text, *map(str, others)]))
         self.path, self.line, self.message, self.remedy, self.others = path, line, message, remedy, others
+        self.code = code
 
     @classmethod
     def of(cls, mistakes: Iterable[DefinitionError]) -> DefinitionError:
         """One error that tells all mistakes, by file and line."""
         first, *rest = sorted(mistakes, key=lambda one: (str(one.path), one.line))
-        return cls(first.path, first.line, first.message, first.remedy, tuple(rest))
+        return cls(first.path, first.line, first.message, first.remedy, tuple(rest), first.code)
 
 
 class ConditionFault(NamedTuple):
@@ -84,7 +92,8 @@ def schema_mistakes(error: ValidationError, model: type[BaseModel], source: Sour
         if detail["type"] == "too_short" and any(_lies_in(other["loc"], detail["loc"]) for other in details):
             continue
         message, remedy = _explain(detail, model)
-        yield DefinitionError(source.path, source.line_of(detail["loc"]), message, remedy)
+        code = str(detail.get("ctx", {}).get("code", ""))
+        yield DefinitionError(source.path, source.line_of(detail["loc"]), message, remedy, code=code)
 
 
 def _lies_in(inner: Location, outer: Location) -> bool:

@@ -134,4 +134,9 @@ class Policy(Definition):
     session_gap_ms: DurationMs = Field(
         default=30 * 60_000, alias="session_gap", description="silence that ends a visit", examples=["30m"]
     )
+    holdout: Slug | None = Field(
+        default=None,
+        description="experiment whose first variant gets no marketing at all: the holdout group",
+        examples=["holdout"],
+    )
     offers: OfferPolicy = Field(default=OfferPolicy(), description="how offers are decided", examples=["{size: 10}"])

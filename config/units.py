@@ -25,9 +25,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_MS = 10_000 * _UNITS_MS["d"]
 
 
-def mistake(message: str, remedy: str = "") -> PydanticCustomError:
+def mistake(message: str, remedy: str = "", code: str = "") -> PydanticCustomError:
     """Make the error of a validator, in the two parts that :class:`config.loader.DefinitionError` shows."""
-    return PydanticCustomError("kairos", "{message}", {"message": message, "remedy": remedy})
+    return PydanticCustomError("kairos", "{message}", {"message": message, "remedy": remedy, "code": code})
 
 
 def parse_duration(value: object) -> int:

@@ -92,7 +92,9 @@ def convert(out: Outcome, profile: Profile, event: Input, metrics: Iterable[tupl
         out.count(key, prefix + "sumsq_high", high)
 
 
-def _value_minor(event: Input, name: str) -> int:
+def _value_minor(event: Input, name: str | None) -> int:
+    if name is None:
+        return 1
     if name == "revenue":
         return order_value_minor(event.properties)
     found = event.document()["properties"].get(name)

@@ -343,7 +343,8 @@ def test_a_mistake_is_told_with_file_line_and_remedy(folder: Path, case: str) ->
     assert (error.path, error.line) == (path, line)
     assert message in error.message
     assert remedy in error.remedy
-    assert str(error) == f"{path}:{line}: {error.message}\n  write: {error.remedy}"
+    code = f" [{error.code}]" if error.code else ""
+    assert str(error) == f"{path}:{line}: {error.message}{code}\n  write: {error.remedy}"
 
 
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:
