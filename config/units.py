@@ -67,6 +67,21 @@ def format_duration(duration_ms: int) -> str:
     raise AssertionError(duration_ms)  # unreachable: every int is a multiple of 1 ms
 
 
+def spell_duration(duration_ms: int) -> str:
+    """Say a duration as a marketer would say it.
+
+    Examples
+    --------
+    >>> [spell_duration(ms) for ms in (604_800_000, 2_700_000, 86_400_000, 129_600_000)]
+    ['7 days', '45 minutes', '1 day', '36 hours']
+    """
+    for unit, name in (("d", "day"), ("h", "hour"), ("m", "minute"), ("s", "second")):
+        number, rest = divmod(duration_ms, _UNITS_MS[unit])
+        if number and not rest:
+            return f"{number} {name}{'' if number == 1 else 's'}"
+    return f"{duration_ms} ms"
+
+
 def parse_clock(value: object) -> int:
     """Minute of the day of a time such as ``21:30``.
 

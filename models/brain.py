@@ -18,6 +18,8 @@ from models.profile.update import HANDLERS
 from models.wire import Input
 
 FEEDBACK_NAMES = FEEDBACK_EVENTS | {"Simulated Order"}
+# Feedback by which a user comes back. Opening is none: mail programs and scanners open by themselves.
+VISITS = frozenset({"Email Link Clicked", "Push Notification Tapped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,15 @@ class Plan:
 
     Parameters
     ----------
-    handler : what it changes in the profile. feedback : whether it tells what became of a message.
+    handler : what it changes in the profile. feedback : whether it tells what became of a message. visit : whether the
+        user was there, which a mail that was delivered does not say.
     metrics, exposes : experiments whose conversion or exposure it is. answers : campaigns whose wait it ends.
     starts : whether it starts a campaign, at once or later. offers : whether offers are decided on it.
     """
 
     handler: Callable[[Profile, Input], Any] | None = None
     feedback: bool = False
+    visit: bool = True
     metrics: tuple[tuple[Experiment, Metric], ...] = ()
     exposes: tuple[Experiment, ...] = ()
     answers: tuple[Campaign, ...] = ()
@@ -109,6 +113,7 @@ def _plans(definitions: Definitions, index: CampaignIndex) -> dict[str, Plan]:
         name: Plan(
             handler=HANDLERS.get(name),
             feedback=name in FEEDBACK_NAMES,
+            visit=name not in FEEDBACK_NAMES or name in VISITS,
             metrics=tuple(metrics.get(name, ())),
             exposes=tuple(exposes.get(name, ())),
             answers=index.cancelled_by(name),

@@ -157,7 +157,9 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
     plan = brain.plans.get(name, NO_PLAN)
     while profile.tick_due and profile.tick_due * 1000 <= at:
         _tick(turn, event.user, profile)  # the silence before this event is over: score it as it was
-    update.touch(profile, at, brain.session_gap_ms)
+    profile.events += 1
+    if plan.visit:
+        update.touch(profile, at, brain.session_gap_ms)
     if plan.handler is not None:
         before_it = tuple(profile.bought) if name == campaigns.ORDERED else ()
         plan.handler(profile, event)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from config.definitions import Campaign
+from config.units import spell_duration
 from models.campaigns.caps import allowed
 from models.campaigns.quiet import quiet_until
 from models.campaigns.view import user_view
@@ -278,8 +279,8 @@ def _sentence(campaign: Campaign, cause: Cause) -> str:
     if cause.event == "quiet hours over":
         return f"{campaign.description or campaign.id}: decided on {moment}, held over quiet hours"
     if cause.kind == "timer":
-        waited = (campaign.trigger.after_ms or 0) // 60_000
-        return f"{campaign.description or campaign.id}: '{cause.event}' on {moment} and nothing for {waited} minutes"
+        waited = spell_duration(campaign.trigger.after_ms or 0)
+        return f"{campaign.description or campaign.id}: '{cause.event}' on {moment} and nothing for {waited}"
     return f"{campaign.description or campaign.id}: '{cause.event}' on {moment}"
 
 

@@ -33,6 +33,7 @@ FORM = -VERSION
 DAY_MS = 86_400_000
 AFTER_MS = 30 * DAY_MS
 SENDS_MS = 60 * DAY_MS
+UNTOLD_MS = 180 * DAY_MS  # sends of which nothing was heard: what became of them would not be counted any more
 _HOUR_S, _DAY_S = 3600, 86_400
 _ALL_PRESENT = 1 << 12
 
@@ -48,8 +49,8 @@ def rest(profile: Profile, at: int, caps_ms: int) -> None:
         return
     if not profile.timers:  # a mail held over the night may be looked at later than this tick, when time leaps
         profile.cart = []
-    keep = at - max(SENDS_MS, caps_ms)
-    profile.sends = [send for send in profile.sends if send.at >= keep]
+    keep, keep_untold = at - max(SENDS_MS, caps_ms), at - max(UNTOLD_MS, caps_ms)
+    profile.sends = [send for send in profile.sends if send.at >= (keep if send.flags else keep_untold)]
     profile.session_start = profile.session_events = 0
     decay.forget(profile, at // 1000)
     if not profile.seen and not profile.seen_before:

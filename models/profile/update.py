@@ -68,8 +68,7 @@ def order_value_minor(properties: Properties) -> int:
 
 
 def touch(profile: Profile, at_ms: int, session_gap_ms: int) -> None:
-    """Count the event and keep the session. A late event is counted and moves nothing."""
-    profile.events += 1
+    """Note that the user was there and keep the session. A late event moves nothing."""
     last = profile.last_seen_ms
     if at_ms < last:
         if profile.first_seen == 0 or at_ms // 1000 < profile.first_seen:

@@ -219,11 +219,13 @@ def _read(
             consumer.seek(place, first)
     limits = {place: _at(end, place.partition) for place in places}
     left = set(places)
-    progress = monotonic()
+    # Waited for the broker: whoever reads from here may take minutes over what it got.
+    waited_s = 0.0
     while left:
+        asked = monotonic()
         fetched = consumer.poll(timeout_ms=_POLL_MS)
+        waited_s = 0.0 if fetched else waited_s + monotonic() - asked
         for place, records in fetched.items():
-            progress = monotonic()
             limit = limits[place]
             for record in records:
                 if limit is not None and record.offset >= limit:
@@ -233,7 +235,7 @@ def _read(
         if done:
             left -= done
             consumer.pause(*done)
-        elif monotonic() - progress > stall_s:
+        elif waited_s > stall_s:
             raise TransientError(f"nothing came from {topic} for {stall_s:.0f} s; unread: {sorted(left)}")
 
 

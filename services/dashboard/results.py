@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from config.definitions import Experiment, Metric
+from config.units import spell_duration
 from models.experiments.count import sum_of_squares
 from models.experiments.fixed import newcombe_interval, two_proportion_z, welch_t
 from models.experiments.sums import Mean, Proportion
@@ -68,7 +69,7 @@ def _metric(experiment: Experiment, metric: Metric, counts: Mapping[str, int], c
 
 def _title(metric: Metric) -> str:
     what = metric.event if metric.kind == "proportion" else f"Revenue ({metric.event})"
-    return f"{what} within {words.span(metric.within_ms)}"
+    return f"{what} within {spell_duration(metric.within_ms)}"
 
 
 def _shares(ids: Sequence[str], metric: Metric, counts: Mapping[str, int]) -> list[VariantResult]:

@@ -58,21 +58,6 @@ def duration(value_ms: float) -> str:
     return f"{value_ms:.1f} ms" if value_ms >= 1 else f"{value_ms:.2f} ms"
 
 
-def span(value_ms: int) -> str:
-    """Say a definition's duration as a marketer would say it.
-
-    Examples
-    --------
-    >>> span(604_800_000), span(2_700_000), span(86_400_000), span(129_600_000)
-    ('7 days', '45 minutes', '1 day', '36 hours')
-    """
-    for unit_ms, name in ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second")):
-        if value_ms >= unit_ms and value_ms % unit_ms == 0:
-            number = value_ms // unit_ms
-            return f"{number} {name}{'' if number == 1 else 's'}"
-    return f"{value_ms} ms"
-
-
 def percent(value: float, digits: int = 1) -> str:
     """Share as percent.
 

@@ -67,13 +67,16 @@ def tell(settings: Settings, user: str) -> Story:
 def facts_of(profile: Profile, experiments: Iterable[Experiment]) -> dict[str, str]:
     """The profile in words; it knows experiments by their codes only."""
     next_order = profile.expected_next_order_ms()
+    overdue = next_order is not None and next_order < profile.last_seen_ms
     found = {
         "first seen": _day(profile.first_seen * 1000),
         "last seen": _day(profile.last_seen_ms),
         "events": f"{profile.events:,} in {profile.sessions:,} sessions",
         "orders": f"{profile.orders} on {profile.purchase_days} days, {profile.money_minor / 100:,.2f} in all",
         "last order": _day(profile.last_order_ms) if profile.orders else "never",
-        "next order expected": "nothing to tell it from yet" if next_order is None else _day(next_order),
+        "next order expected": "nothing to tell it from yet"
+        if next_order is None
+        else _day(next_order) + " (overdue)" * overdue,
         "churn score": "none before the first order" if profile.score < 0 else f"{profile.score:.1%}",
         "consent": ", ".join(f"{k}: {'yes' if v else 'no'}" for k, v in profile.consent.items()) or "none given",
     }
@@ -92,6 +95,8 @@ def _exposure(experiment: Experiment | None, variant: int) -> str:
 
 
 def _day(at_ms: int) -> str:
+    if not at_ms:
+        return "never"
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%d %b %Y")
 
 

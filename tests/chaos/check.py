@@ -351,8 +351,8 @@ class Checker:
 def compare_customer(check: Check, held: Mapping[str, Any], who: Customer, latest: int) -> None:
     """Compare a profile; `latest` is the newest event time of the lane.
 
-    Of customers who were silent for a month Kairos forgets the cart, the visit and sends older than sixty days, at a
-    moment that is its own; whoever comes near that is compared without them.
+    Of customers who were silent for a month Kairos forgets the cart, the visit and answered sends older than 60 days,
+    at a moment that is its own; whoever comes near that is compared without them.
     """
     must = plain_customer(who)
     silent = max(who.silence, latest - who.last_seen) > 29 * DAY_MS

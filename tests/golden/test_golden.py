@@ -81,7 +81,7 @@ def test_G001_abandoned_cart() -> None:  # noqa: N802 - ids stand as they are qu
             "orders": 0,
         },
         "reason": "Remind of a cart that was left behind: 'Product Added' on 1 Mar 2010, 10:05 UTC and nothing for "
-        "60 minutes",
+        "1 hour",
         "cause": {
             "kind": "timer",
             "message_id": occurrence,

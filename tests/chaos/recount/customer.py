@@ -18,6 +18,8 @@ ORDER, ADD = "Order Completed", "Product Added"
 STAGES = {"Email Delivered": "sent", "Message Delivered": "sent", "Email Opened": "opened"}
 STAGES |= {"Email Link Clicked": "clicked"}
 ENDS = {"Message Failed": "failed", "Message Unknown": "unknown", "Message Expired": "expired"}
+# What is told about a user who was not there; who follows a link was.
+ABSENT = {*STAGES, *ENDS, "Email Bounced", "Unsubscribed"} - {"Email Link Clicked"}
 WEEK_MS = 7 * DAY_MS
 KEPT_SENDS, KEPT_CART = 12, 4
 
@@ -140,8 +142,10 @@ class Shopkeeper:
             self.tally.offers[ident] = (who.name, event.at)
 
     def _touch(self, who: Customer, event: Event) -> None:
-        second = event.at // 1000
         who.events += 1
+        if event.name in ABSENT:
+            return
+        second = event.at // 1000
         who.first_seen = second if who.first_seen == 0 else min(who.first_seen, second)
         if who.last_seen:
             # By the lane's time too: what comes late may have been waited for in vain.

@@ -339,6 +339,18 @@ def feedback(name: str, at: int, command: dict[str, Any]) -> bytes:
     return track(name, "u1", at, message_id=command["id"], campaign_id=command["campaign"])
 
 
+def test_only_who_follows_a_link_was_there() -> None:
+    lane = rig(HELLO)
+    (command,) = lane.feed("clickstream", track("Signed Up", "u1", NOON)).on("messages")
+    for hours, name in enumerate(("Email Delivered", "Email Opened", "Message Failed", "Unsubscribed"), start=1):
+        lane.feed("feedback", feedback(name, NOON + hours * HOUR_MS, command))
+    profile = lane.profile("u1")
+    assert (profile.events, profile.sessions, profile.last_seen_ms) == (6, 2, NOON)
+    lane.feed("feedback", feedback("Email Link Clicked", NOON + 5 * HOUR_MS, command))
+    profile = lane.profile("u1")
+    assert (profile.events, profile.sessions, profile.last_seen_ms) == (7, 3, NOON + 5 * HOUR_MS)
+
+
 def test_what_became_of_a_message() -> None:
     lane = rig(HELLO | {"experiment": "subject"}, experiments=[EXPERIMENT])
     (command,) = lane.feed("clickstream", track("Signed Up", "u1", NOON)).on("messages")

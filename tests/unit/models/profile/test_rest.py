@@ -167,12 +167,24 @@ def test_after_a_month_the_cart_and_the_session_are_over_and_the_taste_stays() -
     assert len(profile.sends) == 1
     assert profile.exposures == customer().exposures
     assert profile.attributes == customer().attributes
+    rest(profile, AT + 180 * DAY_MS, 0)
+    assert len(profile.sends) == 1  # nothing was heard of it yet
+    profile.sends[0].flags = 1
+    rest(profile, AT + 60 * DAY_MS, 0)
+    assert len(profile.sends) == 1
     rest(profile, AT + 61 * DAY_MS, 0)
+    assert profile.sends == []
+
+
+def test_a_send_that_nothing_is_heard_of_is_forgotten_in_the_end() -> None:
+    profile = customer()
+    rest(profile, AT + 181 * DAY_MS, 0)
     assert profile.sends == []
 
 
 def test_sends_are_kept_for_as_long_as_a_cap_counts_them() -> None:
     profile = customer()
+    profile.sends[0].flags = 1
     rest(profile, AT + 100 * DAY_MS, 120 * DAY_MS)
     assert len(profile.sends) == 1
 
