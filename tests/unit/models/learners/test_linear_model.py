@@ -102,7 +102,7 @@ def test_state_codec_keeps_every_bit(values: list[float], number: int, text: str
     state = {
         "a": np.array(values).reshape(1, len(values)),
         "n": number,
-        text or "k": [{"x": [None, True, text]}],
+        f"k{text}": [{"x": [None, True, text]}],
     }
     back = unpack_state(pack_state(state))
     assert back.pop("a").tobytes() == np.array(values).tobytes()
