@@ -59,6 +59,18 @@ def claim_redrives(client: redis.Redis, attempts: Mapping[str, Redrive], *, agai
     return set() if again else {name for name, new in zip(attempts, answers, strict=True) if not new}
 
 
+def forget_redrives(client: redis.Redis, before_ms: int) -> int:
+    """Take out attempts from before a time at which every letter of then has left the log; answers how many."""
+    old: list[str] = []
+    with translated():
+        for name, value in client.hscan_iter(keys.REDRIVEN, count=AT_ONCE):
+            if _decode(value).at < before_ms:
+                old.append(name)
+        for first in range(0, len(old), AT_ONCE):
+            client.hdel(keys.REDRIVEN, *old[first : first + AT_ONCE])
+    return len(old)
+
+
 def mark_sent(client: redis.Redis, attempts: Mapping[str, Redrive]) -> None:
     """Note that Kafka confirmed these."""
     if attempts:

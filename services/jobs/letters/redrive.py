@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from config.settings import Settings
-from config.topics import INPUT_NAMES, MESSAGES
+from config.topics import DEAD_LETTERS, INPUT_NAMES, MESSAGES
 from models.chunk import read_chunk
 from models.decisions import TIMERS, MessageCommand
 from models.wire import Record, header, lane_of
@@ -21,7 +21,7 @@ from services.bus.publisher import DeliveryError, Publisher
 from services.bus.reader import read_topic
 from services.jobs.letters.read import Letter
 from services.state.redis_lane import Client
-from services.state.redrives import Redrive, claim_redrives, mark_sent
+from services.state.redrives import Redrive, claim_redrives, forget_redrives, mark_sent
 
 REDRIVEN, ORIGIN = "kairos-redriven", "kairos-origin"
 _LOST = "�"
@@ -92,6 +92,8 @@ def redrive(settings: Settings, client: Client, planned: Sequence[Planned], now_
     attempts = {
         one.letter.id: Redrive(now_ms, f"{one.topic}-{one.partition}", sent=False, edited=one.edited) for one in planned
     }
+    # Twice as long as Kafka keeps letters by itself: it deletes whole segments, and somebody may have asked for more.
+    forget_redrives(client, now_ms - 2 * DEAD_LETTERS.retention_ms)
     lost = claim_redrives(client, attempts, again=again)
     mine = [one for one in planned if one.letter.id not in lost]
     left: frozenset[str] = frozenset()
