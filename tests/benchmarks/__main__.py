@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python -m benchmarks [--quick] [--only peers,day,...]
 
-Takes about twenty minutes. ``--quick`` (four minutes, smaller runs, nothing written) shows that everything works; its
+Takes about twenty minutes. ``--only scale`` measures two workers beside one and writes that into docs/scale.md. ``--quick`` (four minutes, smaller runs, nothing written) shows that everything works; its
 figures are those of cold processes. Exit code 1 if a goal is missed.
 """
 
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from benchmarks import growth, hot_path, latency, sections, sizes, starts, whole_job
+from benchmarks import growth, hot_path, latency, scale_out, scale_page, sections, sizes, starts, whole_job
 from benchmarks.ground import ROOT, Ground
 from benchmarks.ground import start as start_ground
 from benchmarks.peers_table import PEERS
@@ -25,6 +25,7 @@ from benchmarks.venvs import python_of, versions_of
 from rich.console import Console
 
 PARTS = ("peers", "day", "latency", "users", "rules", "starts", "profile", "size")
+ALONE = ("scale",)
 TARGET = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
 PROFILE = ROOT / "docs" / "performance-profile.txt"
@@ -36,11 +37,11 @@ def main() -> None:
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="small runs, nothing written")
-    parser.add_argument("--only", default=",".join(PARTS), help=f"parts of it, of {','.join(PARTS)}; nothing written")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"parts of it, of {','.join(PARTS + ALONE)}")
     given = parser.parse_args()
-    wanted = [part for part in PARTS if part in given.only.split(",")]
+    wanted = [part for part in PARTS + ALONE if part in given.only.split(",")]
     if not wanted:
-        parser.error(f"no such part: {given.only}; there are {', '.join(PARTS)}")
+        parser.error(f"no such part: {given.only}; there are")
     console, begun_s = Console(), time.monotonic()
     if not console.is_terminal:
         console = Console(width=132)
@@ -57,6 +58,8 @@ def main() -> None:
         for plot in (plot for section in report.sections for plot in section.plots):
             (IMAGES / plot.name).write_text(plot.svg)
         console.print(f"Written: {TARGET.relative_to(ROOT)}, {PROFILE.relative_to(ROOT)}")
+    if wanted == ["scale"] and not given.quick:
+        console.print(f"Written: {scale_page.write(report).relative_to(ROOT)}")
     missed = "; ".join(f"{row.what}: {row.value}, wanted {row.goal}" for row in report.missed)
     console.print(f"{report.took_s / 60:.1f} minutes. " + (f"MISSED: {missed}" if missed else "All goals are reached."))
     sys.exit(1 if missed else 0)
@@ -85,6 +88,7 @@ class Bench:
             "starts": self._starts,
             "profile": self._profile,
             "size": self._size,
+            "scale": self._scale,
         }
         return measures[part]()
 
@@ -140,6 +144,12 @@ class Bench:
         self._tell("Start-up, and recovery after kill -9 ...")
         self._ground.renew_topics()
         return sections.starts(starts.measure(self._ground, 20 if self._quick else 40))
+
+    def _scale(self) -> Section:
+        if not self._ground.apache:
+            return scale_page.section(None)
+        records = _records(60_000 if self._quick else 300_000)
+        return scale_page.section(scale_out.measure(self._ground, records, self._tell))
 
     def _profile(self) -> Section:
         self._tell("Profile of the hot path ...")

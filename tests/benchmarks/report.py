@@ -50,6 +50,18 @@ class Section:
     columns: Sequence[str] = ("measured",)
     plots: Sequence[Plot] = ()
 
+    def markdown(self) -> list[str]:
+        """Table and notes."""
+        lines: list[str] = []
+        if self.rows:
+            lines += ["", f"| | {' | '.join(self.columns)} | goal | met |"]
+            lines += ["|---" + "|---:" * (len(self.columns) + 1) + "|---|"]
+        for row in self.rows:
+            lines.append(f"| {' | '.join((row.what, *row.more, row.value, row.goal, row.mark))} |")
+        if self.notes:
+            lines += ["", *(f"* {note}" for note in self.notes)]
+        return lines
+
 
 @dataclass(slots=True)
 class Report:
@@ -87,9 +99,13 @@ class Report:
             for note in section.notes:
                 console.print(f"* {note}", style="dim", highlight=False)
 
+    def where(self) -> str:
+        """Machine, software and day as a sentence."""
+        software = f"{self.broker}, Redis {self.redis_version}, Python {platform.python_version()}"
+        return f"{self.day.isoformat()}; {_machine()}; {software}"
+
     def markdown(self) -> str:
         """The same as a page of the documentation."""
-        machine = f"{_processor()}, {os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()}"
         libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
         lines = [
             "# Speed and size",
@@ -101,7 +117,7 @@ class Report:
             "| | |",
             "|---|---|",
             f"| date | {self.day.isoformat()} ({self.took_s / 60:.1f} minutes) |",
-            f"| machine | {machine} |",
+            f"| machine | {_machine()} |",
             f"| software | Python {platform.python_version()}, {self.broker}, Redis {self.redis_version} |",
             f"| libraries | {libraries} |",
             "| data | Online Retail II (D. Chen, UCI Machine Learning Repository, 2012, CC BY 4.0); the made-up shop of"
@@ -110,16 +126,14 @@ class Report:
         for section in self.sections:
             lines += ["", f"## {section.title}"]
             lines += [line for plot in section.plots for line in ("", f"![{plot.title}](images/{plot.name})")]
-            if section.rows:
-                lines += ["", f"| | {' | '.join(section.columns)} | goal | met |"]
-                lines += ["|---" + "|---:" * (len(section.columns) + 1) + "|---|"]
-            for row in section.rows:
-                lines.append(f"| {' | '.join((row.what, *row.more, row.value, row.goal, row.mark))} |")
-            if section.notes:
-                lines += ["", *(f"* {note}" for note in section.notes)]
+            lines += section.markdown()
             if section.block:
                 lines += ["", "```", section.block, "```"]
         return "\n".join(lines) + "\n"
+
+
+def _machine() -> str:
+    return f"{_processor()}, {os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()}"
 
 
 def _processor() -> str:
