@@ -196,7 +196,8 @@ class JournalEntry(msgspec.Struct, frozen=True):
 
     Parameters
     ----------
-    kind : "batch", "open" when a worker took the lane over, "split" when the lane was divided in two.
+    kind : "batch", "open" when a worker took the lane over, "split" when the lane was divided in two, "skip" when an
+        operator moved it on over records that the log does not hold any more.
     sources : (input topic, from, to) of each chunk in it; none for a batch of timers only.
     watermark : the lane's watermark after the batch, ms. broker_ms : newest broker time seen in it.
     fired : users whose timers were looked at, in order. versions : snapshot name -> version; policy : definitions.

@@ -291,6 +291,10 @@ class Dedupe:
 
 _DELIVERED = {"email": "Email Delivered"}
 _EVENTS = {State.FAILED: "Message Failed", State.UNKNOWN: "Message Unknown", State.EXPIRED: "Message Expired"}
+# The other way round: what an event on `feedback` says became of its message.
+FEEDBACK_STATES = {name: state for state, name in _EVENTS.items()} | dict.fromkeys(
+    ("Message Delivered", *_DELIVERED.values()), State.DELIVERED
+)
 
 
 def feedback(command: MessageCommand, state: State, reason: str = "") -> dict[str, Any] | None:

@@ -168,7 +168,7 @@ class DeliverLane:
         self._committed = start.committed
         self._next = start.fence.offset
         self._dedupe = Dedupe(start.fence.highest)
-        self._run = Run(owner)
+        self._run = Run(owner, partition)
         self._courier, self._outlet, self._stats, self._window = courier, outlet, stats, window
         self._on_broken = on_broken
         self._queue: asyncio.Queue[tuple[RawChunk, Callable[[], Any]]] = asyncio.Queue()

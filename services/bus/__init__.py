@@ -3,9 +3,9 @@
 kafka-python is imported in this package only.
 """
 
-from services.bus.admin import TopicInfo, add_partitions, create_topics, describe, working_groups
+from services.bus.admin import TopicInfo, add_partitions, committed_offsets, create_topics, describe, working_groups
 from services.bus.publisher import DeliveryError, Publisher, Undelivered, topic_for
-from services.bus.reader import Follower, Record, end_offsets, read_topic
+from services.bus.reader import Follower, Record, end_offsets, offset_ranges, read_topic
 
 __all__ = [
     "DeliveryError",
@@ -15,9 +15,11 @@ __all__ = [
     "TopicInfo",
     "Undelivered",
     "add_partitions",
+    "committed_offsets",
     "create_topics",
     "describe",
     "end_offsets",
+    "offset_ranges",
     "read_topic",
     "topic_for",
     "working_groups",

@@ -104,6 +104,30 @@ def working_groups(bootstrap: str, prefix: str, timeout_ms: int = 30_000) -> dic
         return {name: len(group["members"]) for name, group in found.items() if group["members"]}
 
 
+def committed_offsets(bootstrap: str, prefix: str, topic: str, timeout_ms: int = 30_000) -> dict[int, int]:
+    """Offset that consumer groups committed of each partition of `topic`; of several groups, the highest.
+
+    Parameters
+    ----------
+    prefix : of the names of the groups.
+
+    Raises
+    ------
+    TransientError
+        The brokers cannot be reached or did not answer in time.
+    """
+    found: dict[int, int] = {}
+    with _admin(bootstrap, timeout_ms) as admin:
+        for group in admin.list_groups():
+            if not group["group_id"].startswith(prefix):
+                continue
+            for places in admin.list_group_offsets(group["group_id"]).values():
+                for place, committed in places.items():
+                    if place.topic == topic and committed.offset >= 0:
+                        found[place.partition] = max(committed.offset, found.get(place.partition, 0))
+    return found
+
+
 def add_partitions(bootstrap: str, lanes: int, timeout_ms: int = 30_000) -> list[str]:
     """Give every topic that is keyed by user `lanes` partitions; those that have them are left alone.
 

@@ -75,15 +75,27 @@ def end_offsets(bootstrap: str, topic: str, stall_s: float = 30.0) -> dict[int, 
     TransientError
         The brokers cannot be reached or the topic does not exist.
     """
+    return {number: end for number, (_, end) in offset_ranges(bootstrap, topic, stall_s).items()}
+
+
+def offset_ranges(bootstrap: str, topic: str, stall_s: float = 30.0) -> dict[int, tuple[int, int]]:
+    """Offsets of the first record that is still there and after the last one, of each partition.
+
+    Raises
+    ------
+    TransientError
+        The brokers cannot be reached or the topic does not exist.
+    """
     try:
         with _consumer(bootstrap) as consumer:
             places = _assigned(consumer, topic, None)
             waiting = monotonic()
             while True:
                 consumer.poll(timeout_ms=_POLL_MS, max_records=1)
-                marks = {place.partition: consumer.highwater(place) for place in places}
+                marks = {place: consumer.highwater(place) for place in places}
                 if all(mark is not None for mark in marks.values()):
-                    return {number: int(mark) for number, mark in marks.items()}
+                    firsts = consumer.beginning_offsets(places)
+                    return {place.partition: (int(firsts[place]), int(mark)) for place, mark in marks.items()}
                 if monotonic() - waiting > stall_s:
                     raise TransientError(f"no answer for the end of {topic} at {bootstrap} within {stall_s:.0f} s")
     except KafkaError as error:

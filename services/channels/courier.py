@@ -66,11 +66,12 @@ class Run:
 
     Parameters
     ----------
-    owner : token of this run; never used again by another.
+    owner : token of this run; never used again by another. partition : of `messages`, whose lane it is.
     busy : tasks from *handing* until they end. They are let finish; all others may be cancelled.
     """
 
     owner: str
+    partition: int = 0
     closing: bool = False
     busy: set[asyncio.Task[object]] = field(default_factory=set)
     calls: int = 0
@@ -151,7 +152,9 @@ class Courier:
 
     async def claim_many(self, commands: Sequence[MessageCommand], run: Run) -> list[Entry | None]:
         """Claim messages for a run; answers what the ledger held before."""
-        return await self._patiently(lambda: self.ledger.claim_many(commands, run.owner, self.clock_ms()))
+        return await self._patiently(
+            lambda: self.ledger.claim_many(run.partition, commands, run.owner, self.clock_ms())
+        )
 
     async def require_run(self, run_id: str) -> None:
         """Raise FenceError unless Redis is still that run."""
@@ -214,7 +217,7 @@ class Courier:
             The message moved on meanwhile: plan again.
         """
         outcome = ledgers.Outcome(command, state, run.owner, token, reason)
-        stands = await self._patiently(lambda: self.ledger.outcome(outcome, self.clock_ms()))
+        stands = await self._patiently(lambda: self.ledger.outcome(run.partition, outcome, self.clock_ms()))
         if stands is None:
             raise LostClaimError(f"message {command.id} is in other hands")
         return stands, reason if stands is state else ""
@@ -228,7 +231,7 @@ class Courier:
         if task is not None:
             run.busy.add(task)
         granted = await self._patiently(
-            lambda: self.ledger.handing(command.id, run.owner, token, self.clock_ms(), retake=retake)
+            lambda: self.ledger.handing(run.partition, command.id, run.owner, token, self.clock_ms(), retake=retake)
         )
         if not granted:
             raise LostClaimError(f"message {command.id} is in other hands")
@@ -236,7 +239,9 @@ class Courier:
         outcome = await provider.call(command, rendered)
         if isinstance(outcome, Transient):
             reason = outcome.reason
-            await self._patiently(lambda: self.ledger.release(command.id, token, self.clock_ms(), reason))
+            await self._patiently(
+                lambda: self.ledger.release(run.partition, command.id, token, self.clock_ms(), reason)
+            )
             if task is not None:
                 run.busy.discard(task)
             return outcome
@@ -247,7 +252,7 @@ class Courier:
                 end = ledgers.Outcome(command, State.FAILED, run.owner, token, why[:500])
             case Unknown(why):
                 end = ledgers.Outcome(command, State.UNKNOWN, run.owner, token, why[:500])
-        stands = await self._patiently(lambda: self.ledger.outcome(end, self.clock_ms()))
+        stands = await self._patiently(lambda: self.ledger.outcome(run.partition, end, self.clock_ms()))
         if stands is None:
             raise LostClaimError(f"message {command.id} is in other hands")
         return stands, end.reason if stands is end.state else ""

@@ -61,7 +61,7 @@ def why(
     async def read() -> object:
         ledger = Ledger(settings.redis.url.get_secret_value())
         try:
-            return await ledger.story(message)
+            return await ledger.story(message, settings.lanes)
         finally:
             await ledger.close()
 

@@ -12,7 +12,7 @@ from config.loader import DefinitionError
 from config.settings import UnknownSettingError
 from models.errors import KairosError
 from services.bootstrap import BAD_INPUT, setting_faults
-from services.cli import audit, letters, look, ops, repartition, run
+from services.cli import audit, letters, look, ops, repartition, restore, run
 from services.cli.experiments import experiments_app
 from services.cli.train import train_app
 from services.jobs.evaluate.cli import evaluate_app
@@ -40,6 +40,7 @@ app.command("health", rich_help_panel="Operate")(ops.health)
 app.command("doctor", rich_help_panel="Operate")(ops.doctor)
 app.add_typer(letters.letters_app, rich_help_panel="Operate")
 app.command("repartition", rich_help_panel="Operate")(repartition.run_repartition)
+app.command("restore", rich_help_panel="Operate")(restore.run_restore)
 app.add_typer(ops.topics_app, rich_help_panel="Operate")
 
 

@@ -8,20 +8,15 @@ from dataclasses import dataclass, field
 
 from config.settings import Settings
 from config.topics import INPUT_NAMES
-from models.errors import ConfigurationError, InvalidEventError, KairosError
+from models.errors import ConfigurationError, InvalidEventError
 from models.wire import Record, decode
-from services.bus import add_partitions, describe, end_offsets, read_topic, working_groups
+from services.bus import add_partitions, describe, end_offsets, read_topic
+from services.jobs.offline import NotReadyError, refuse_workers
 from services.state.lanes import read_fences
-from services.state.live import worker_figures
-from services.state.redis_lane import Client, connect, translated
+from services.state.redis_lane import Client, connect
 from services.state.repartition import Repartition
 
-GROUP_PREFIX = "kairos-"
 LOOKED_AT = 10_000  # unapplied records of a partition that are read to see whether they are ticks
-
-
-class NotReadyError(KairosError):
-    """Something must be stopped or finished first; nothing was changed."""
 
 
 @dataclass(slots=True)
@@ -114,7 +109,7 @@ def _look(settings: Settings, client: Client, work: Repartition, lanes: int, *, 
     plan.finished = work.finished()
     if plan.finished:
         return plan
-    _refuse_workers(settings, client)
+    refuse_workers(settings, client)
     plan.begun = work.begun()
     there = describe(settings.kafka.bootstrap)
     plan.growing = [name for name, info in sorted(there.items()) if info.partitions == plan.old and name != "training"]
@@ -122,19 +117,6 @@ def _look(settings: Settings, client: Client, work: Repartition, lanes: int, *, 
         _refuse_lag(settings, client, plan.old)
     plan.keys = work.count()
     return plan
-
-
-def _refuse_workers(settings: Settings, client: Client) -> None:
-    groups = working_groups(settings.kafka.bootstrap, GROUP_PREFIX)
-    with translated():
-        alive = worker_figures(client)
-    found = [f"{count} in group {name}" for name, count in sorted(groups.items())]
-    found += [f"{one['role']} {one['worker']}" for one in alive]
-    if found:
-        raise NotReadyError(
-            f"workers run: {', '.join(found)}.\n  Stop decide, learn and deliver everywhere. One that was killed is "
-            "forgotten after the session timeout, at most 15 seconds later."
-        )
 
 
 def _refuse_lag(settings: Settings, client: Client, lanes: int) -> None:

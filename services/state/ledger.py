@@ -1,4 +1,7 @@
-"""The send ledger in Redis: ``ledger:<message>`` hashes and deliver's position ``deliver:<partition>:fence``.
+"""The send ledger in Redis: ``ledger:{p7}:<message>`` hashes and deliver's position ``deliver:{p7}:fence``.
+
+`p7` is the partition of `messages`. It is the hash tag of the lane that decides them: of a Redis Cluster, one node has
+the lane, what became of its messages, and deliver's position, so that they can only go back in time together.
 
 The steps are those of :mod:`models.delivery`, each a small script on **one key**: atomic, conditional, and
 possible on a Redis Cluster. They run in the order they were asked for, many in one round trip: while one
@@ -32,14 +35,14 @@ DAY_MS = 86_400_000
 PIPELINE_MAX = 500
 
 
-def ledger_key(message: str) -> str:
+def ledger_key(partition: int, message: str) -> str:
     """Key of one message's entry."""
-    return f"ledger:{message}"
+    return f"ledger:{{p{partition}}}:{message}"
 
 
 def fence_key(partition: int) -> str:
     """Key of deliver's position in one partition of `messages`."""
-    return f"deliver:{partition}:fence"
+    return f"deliver:{{p{partition}}}:fence"
 
 
 class Slim(msgspec.Struct, frozen=True):
@@ -123,50 +126,56 @@ class Ledger:
 
     # -- messages
 
-    async def claim_many(self, commands: Sequence[MessageCommand], owner: str, at_ms: int) -> list[Entry | None]:
+    async def claim_many(
+        self, partition: int, commands: Sequence[MessageCommand], owner: str, at_ms: int
+    ) -> list[Entry | None]:
         """Claim what is free or merely claimed; answers each entry as it was **before** (None: none)."""
         replies = await asyncio.gather(
-            *(self._ask("claim", ledger_key(c.id), owner, at_ms, _slim(c)) for c in commands)
+            *(self._ask("claim", ledger_key(partition, c.id), owner, at_ms, _slim(c)) for c in commands)
         )
         return [_entry(reply) for reply in replies]
 
-    async def handing(self, message: str, owner: str, token: str, at_ms: int, *, retake: bool = False) -> bool:
+    async def handing(
+        self, partition: int, message: str, owner: str, token: str, at_ms: int, *, retake: bool = False
+    ) -> bool:
         """Say that the provider is about to be called. False: do not call it."""
-        return bool(await self._ask("hand", ledger_key(message), owner, token, at_ms, "1" if retake else "0"))
+        key = ledger_key(partition, message)
+        return bool(await self._ask("hand", key, owner, token, at_ms, "1" if retake else "0"))
 
-    async def handing_many(self, messages: Sequence[tuple[str, str]], owner: str, at_ms: int) -> list[bool]:
-        """:meth:`handing` for (message, token) pairs."""
-        return list(await asyncio.gather(*(self.handing(m, owner, token, at_ms) for m, token in messages)))
-
-    async def release(self, message: str, token: str, at_ms: int, reason: str) -> bool:
+    async def release(self, partition: int, message: str, token: str, at_ms: int, reason: str) -> bool:
         """Back to claimed: the provider certainly did not take it."""
-        return bool(await self._ask("release", ledger_key(message), token, at_ms, reason))
+        return bool(await self._ask("release", ledger_key(partition, message), token, at_ms, reason))
 
-    async def outcome(self, outcome: Outcome, at_ms: int) -> State | None:
+    async def outcome(self, partition: int, outcome: Outcome, at_ms: int) -> State | None:
         """Write an outcome; answers the state that stands now (a weightier one may), None if refused."""
         command = outcome.command
         expire_at = max(at_ms + self._ttl_ms, command.expires_at + DAY_MS)
         reply: bytes = await self._ask(
-            "settle", ledger_key(command.id), outcome.state.value, outcome.owner, outcome.token,
+            "settle", ledger_key(partition, command.id), outcome.state.value, outcome.owner, outcome.token,
             outcome.reason, outcome.ref, at_ms, expire_at, _slim(command),
         )  # fmt: skip
         return State(reply.decode()) if reply else None
 
-    async def outcome_many(self, outcomes: Sequence[Outcome], at_ms: int) -> list[State | None]:
+    async def outcome_many(self, partition: int, outcomes: Sequence[Outcome], at_ms: int) -> list[State | None]:
         """:meth:`outcome` for many, in as few round trips as possible."""
-        return list(await asyncio.gather(*(self.outcome(one, at_ms) for one in outcomes)))
+        return list(await asyncio.gather(*(self.outcome(partition, one, at_ms) for one in outcomes)))
 
-    async def read(self, message: str) -> Entry | None:
+    async def read(self, partition: int, message: str) -> Entry | None:
         """Read the entry as it stands."""
         fields = ("state", "owner", "token", "reason", "ref", "attempts")
-        redis = await self._nodes.at(ledger_key(message))
-        return _entry(await self._nodes.call(redis.hmget(ledger_key(message), fields)))
+        key = ledger_key(partition, message)
+        redis = await self._nodes.at(key)
+        return _entry(await self._nodes.call(redis.hmget(key, fields)))
 
-    async def story(self, message: str) -> Story | None:
-        """Everything that is known about a message; None if the ledger never heard of it."""
-        redis = await self._nodes.at(ledger_key(message))
-        raw: dict[bytes, bytes] = await self._nodes.call(redis.hgetall(ledger_key(message)))
-        if not raw:
+    async def story(self, message: str, lanes: int) -> Story | None:
+        """Everything that is known about a message, in whichever partition; None if the ledger never heard of it."""
+        for partition in range(lanes):
+            key = ledger_key(partition, message)
+            redis = await self._nodes.at(key)
+            raw: dict[bytes, bytes] = await self._nodes.call(redis.hgetall(key))
+            if raw:
+                break
+        else:
             return None
         text = {name.decode(): value.decode() for name, value in raw.items()}
         lines = (line.split(" ", 2) for line in text.get("history", "").splitlines())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# KEYS[1] = ledger:<message>. `note` adds a line to the history: "<state> <wall ms> <detail>".
+# KEYS[1] = ledger:{p7}:<message>. `note` adds a line to the history: "<state> <wall ms> <detail>".
 _COMMON = """
 local function note(state, at, detail)
   local past = redis.call('HGET', KEYS[1], 'history') or ''
@@ -79,7 +79,7 @@ return want
 """
 )
 
-# KEYS[1] = deliver:<partition>:fence. ARGV: before, after, run id. The run is asked for inside the script:
+# KEYS[1] = deliver:{p7}:fence. ARGV: before, after, run id. The run is asked for inside the script:
 # a failover between asking and writing would otherwise hide that the last writes are gone.
 _ADVANCE = """
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')

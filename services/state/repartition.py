@@ -19,7 +19,7 @@ from models.errors import ConfigurationError, KairosError
 from models.lane import LaneState, decode_state, encode
 from models.wire import lane_of
 from services.state import keys
-from services.state.cluster import at_node
+from services.state.lane_marking import commit_marking
 from services.state.redis_lane import translated
 from services.state.split import divided, sibling, sibling_of
 from services.state.store import Change
@@ -112,17 +112,7 @@ class Repartition:
         return change
 
     def _commit(self, lane: int, made: Callable[[bytes | None, bytes | None], Change]) -> None:
-        """One transaction of a lane, conditional on its fence, as those of its owner are."""
-        with translated(), at_node(self._client, keys.fence(lane)) as node, node.pipeline() as pipe:
-            pipe.watch(keys.fence(lane))  # type: ignore[no-untyped-call]
-            found: Any = pipe.mget([keys.fence(lane), keys.state(lane)])
-            change = made(*found)
-            pipe.multi()
-            pipe.mset({keys.fence(lane): change.fence, keys.state(lane): change.state})
-            if change.outbox is not None:
-                pipe.set(keys.outbox(lane, change.seq), change.outbox)
-                pipe.zadd(keys.outbox_index(lane), {str(change.seq): change.seq})
-            pipe.execute()
+        commit_marking(self._client, lane, made)
 
     # -- users
 

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from config.topics import INPUT_NAMES
-from models.decisions import JournalEntry
-from models.lane import Fence, LaneState, decode_fence, decode_state, encode
+from models.lane import Fence, LaneState, decode_fence, decode_state
 from models.wire import lane_of
-from services.state.step import SPLIT, OutboxEntry, Output
+from services.state.step import SPLIT, marking
 from services.state.store import Change, MemoryLaneStore
-
-_json = msgspec.json.Encoder().encode
 
 
 def sibling_of(lane: int, lanes: int) -> int:
@@ -58,22 +53,7 @@ def sibling(parent: bytes, lane: int, lanes: int) -> Change:
 
 
 def _change(lane: int, state: LaneState, after: Fence) -> Change:
-    entry = JournalEntry(
-        lane=lane,
-        seq=after.seq,
-        epoch=state.epoch,
-        kind=SPLIT,
-        sources=[],
-        watermark=state.watermark,
-        broker_ms=0,
-        fired=[],
-        versions={},
-        policy="",
-        lanes=abs(state.lanes),
-    )
-    journal = Output("journal", lane, None, _json(entry), [])
-    packed = msgspec.msgpack.encode(OutboxEntry(lane, state.epoch, after.seq, [journal]))
-    return Change(fence=encode(after), state=encode(state), seq=after.seq, outbox=packed)
+    return marking(lane, SPLIT, state, after, lanes=abs(state.lanes))[0]
 
 
 def split_store(store: MemoryLaneStore, lane: int, lanes: int, epoch: int) -> MemoryLaneStore:

@@ -5,10 +5,11 @@ decide runs it against Redis, the audit and the tests against memory: the same c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 
 import msgspec
 
@@ -26,7 +27,7 @@ from services.state.store import Change, LaneStore, Loaded
 TIMERS_AT_ONCE = 1000
 Question = tuple[int | None, int, Callable[[list[str]], list[str]]]  # what LaneStore.load is called with
 NOTHING: Question = (None, 0, lambda due: due)  # fence and state only
-OPEN, BATCH, SPLIT = "open", "batch", "split"
+OPEN, BATCH, SPLIT, SKIP = "open", "batch", "split", "skip"
 _json = msgspec.json.Encoder().encode
 
 
@@ -183,22 +184,45 @@ def opening(loaded: Loaded, lane: int, epoch: int, brain: Brain, lanes: int = 0)
         state.lanes = lanes
     state.epoch = max(state.epoch + 1, epoch)
     after = fence.step({})
+    change, decided = marking(
+        lane, OPEN, state, after, versions=brain.versions, policy=brain.policy_version, lanes=lanes
+    )
+    return Done(change, decided, Outcome(), after, state)
+
+
+def marking(
+    lane: int,
+    kind: str,
+    state: LaneState,
+    after: Fence,
+    *,
+    sources: Sequence[tuple[str, int, int]] = (),
+    versions: Mapping[str, int] = MappingProxyType({}),
+    policy: str = "",
+    lanes: int = 0,
+) -> tuple[Change, OutboxEntry]:
+    """Lay out a transaction that applies nothing and only says something in the journal.
+
+    Parameters
+    ----------
+    kind : see :class:`models.decisions.JournalEntry`, and there for the rest. state, after : what the lane has then.
+    """
     entry = JournalEntry(
         lane=lane,
         seq=after.seq,
         epoch=state.epoch,
-        kind=OPEN,
-        sources=[],
+        kind=kind,
+        sources=list(sources),
         watermark=state.watermark,
         broker_ms=0,
         fired=[],
-        versions=brain.versions,
-        policy=brain.policy_version,
+        versions=dict(versions),
+        policy=policy,
         lanes=lanes,
     )
     decided = OutboxEntry(lane, state.epoch, after.seq, [_journal(entry)])
-    change = Change(fence=encode(after), state=encode(state), seq=after.seq, outbox=msgspec.msgpack.encode(decided))
-    return Done(change, decided, Outcome(), after, state)
+    packed = msgspec.msgpack.encode(decided)
+    return Change(fence=encode(after), state=encode(state), seq=after.seq, outbox=packed), decided
 
 
 def outputs(outcome: Outcome, batch: Batch, entry: JournalEntry) -> list[Output]:

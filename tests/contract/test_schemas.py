@@ -158,7 +158,6 @@ SHARED_KEYS = {
     keys.policy("<version>"),
     keys.snapshot_latest("<model>"),
     keys.learn_checkpoint("<model>"),
-    ledger.ledger_key("<message>"),
     keys.REDRIVEN,
     live.WORKERS_KEY,
     live.DEMO_KEY,
@@ -173,8 +172,9 @@ def test_every_key_is_explained() -> None:
     # Those that hold a number, which the page names.
     assert keys.outbox(7, 5).startswith("{p7}:outbox:0")
     assert keys.snapshot("churn", 3) == "snapshot:{churn}:3"
-    assert ledger.fence_key(3) == "deliver:3:fence"
-    numbered = {"{p7}:outbox:<seq>", "snapshot:{<model>}:<version>", "deliver:<partition>:fence"}
+    assert ledger.fence_key(7) == "deliver:{p7}:fence"
+    assert ledger.ledger_key(7, "<message>") == "ledger:{p7}:<message>"
+    numbered = {"{p7}:outbox:<seq>", "snapshot:{<model>}:<version>", "deliver:{p7}:fence", "ledger:{p7}:<message>"}
     assert written == LANE_KEYS | SHARED_KEYS | numbered
 
 

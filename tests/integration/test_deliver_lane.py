@@ -10,13 +10,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import redis
 
 from models.delivery import State
 from models.errors import FenceError
 from services.channels.base import Delivered, Outcome, Rendered
 from services.channels.log import LogChannel
-from services.state.ledger import Ledger
+from services.state.ledger import Ledger, fence_key, ledger_key
+from services.state.redis_lane import connect
+from support.any_redis import AnyRedis
 from support.delivery import STEPS, ListChunk, ListLane, ListOutlet, Plan, courier, mail_channel, record, wall_ms
 from support.mail import MailSink
 from support.messages import message
@@ -32,8 +33,8 @@ def sink() -> Iterator[MailSink]:
 
 
 @pytest.fixture
-async def ledger(redis_server: RedisServer) -> AsyncIterator[Ledger]:
-    client = redis.Redis.from_url(redis_server.url)
+async def ledger(redis_server: AnyRedis) -> AsyncIterator[Ledger]:
+    client = connect(redis_server.url)
     client.flushall()
     client.close()
     made = Ledger(redis_server.url)
@@ -48,7 +49,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def state_of(ledger: Ledger, number: int) -> State:
-    entry = await ledger.read(message(id=number).id)
+    entry = await ledger.read(0, message(id=number).id)
     assert entry is not None
     return entry.state
 
@@ -87,7 +88,7 @@ async def test_every_command_has_its_end(ledger: Ledger, sink: MailSink) -> None
     assert "550" in reasons[message(id=1).id]
     assert "no-such-template" in reasons[message(id=5).id]
     assert "price" in reasons[message(id=9).id]
-    retried = await ledger.read(message(id=7).id)
+    retried = await ledger.read(0, message(id=7).id)
     assert retried is not None
     assert retried.attempts == 2
 
@@ -124,12 +125,12 @@ async def test_duplicates_are_dropped_by_position_and_by_id(ledger: Ledger, sink
 
 
 async def test_a_redelivered_command_tells_its_outcome_again_under_the_same_id(
-    ledger: Ledger, sink: MailSink, redis_server: RedisServer
+    ledger: Ledger, sink: MailSink, redis_server: AnyRedis
 ) -> None:
     outlet = ListOutlet()
     records = [record(n, message(id=n), (0, 1, n, 0)) for n in range(3)]
     await ListLane(records, courier(ledger, mail_channel(sink.port)), outlet).finish()
-    redis.Redis.from_url(redis_server.url).delete("deliver:0:fence")
+    connect(redis_server.url).delete(fence_key(0))
     again = ListOutlet()  # Kafka has not committed anything: the log is read from its start
     await ListLane(records, courier(ledger, mail_channel(sink.port)), again).finish()
     assert sorted(e["messageId"] for _, e in again.told) == sorted(e["messageId"] for _, e in outlet.told)
@@ -162,7 +163,7 @@ async def test_a_gap_breaks_the_run(ledger: Ledger, sink: MailSink) -> None:
     await run.close(1.0)
     assert isinstance(lane.errors[0], FenceError)
     assert "gap" in str(lane.errors[0])
-    assert await ledger.read(message(id=9).id) is None
+    assert await ledger.read(0, message(id=9).id) is None
 
 
 async def test_a_dead_mail_server_holds_up_mails_only(ledger: Ledger, tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ async def test_what_is_refused_again_and_again_fails(ledger: Ledger) -> None:
             [record(0, message(id=1, to="later@example.com"))], courier(ledger, mail_channel(sink.port)), outlet
         )
         await lane.finish()
-        entry = await ledger.read(message(id=1).id)
+        entry = await ledger.read(0, message(id=1).id)
         assert entry is not None
         assert (entry.state, entry.attempts) == (State.FAILED, 5)
         assert "451" in entry.reason
@@ -259,8 +260,8 @@ async def test_an_idempotent_provider_is_asked_again_after_a_crash(ledger: Ledge
         idempotent = True
 
     command = message(id=1)
-    await ledger.claim_many([command], "a worker that died", 1)
-    assert await ledger.handing(command.id, "a worker that died", "its call", 2)
+    await ledger.claim_many(0, [command], "a worker that died", 1)
+    assert await ledger.handing(0, command.id, "a worker that died", "its call", 2)
     outlet = ListOutlet()
     await ListLane([record(0, command)], courier(ledger, Idempotent()), outlet).finish()
     assert await state_of(ledger, 1) is State.DELIVERED
@@ -330,10 +331,10 @@ async def test_a_redis_that_lost_its_last_writes_sends_nothing_twice() -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 def test_kill_9_between_any_two_steps(
-    step: str, when: str, redis_server: RedisServer, sink: MailSink, tmp_path: Path
+    step: str, when: str, redis_server: AnyRedis, sink: MailSink, tmp_path: Path
 ) -> None:
     """The process dies at a step; the next one finishes. At the sink no message is there twice."""
-    redis.Redis.from_url(redis_server.url).flushall()
+    connect(redis_server.url).flushall()
     commands = [message(id=number) for number in range(23)]
     (tmp_path / "commands").write_bytes(msgspec.json.encode(commands))
 
@@ -350,8 +351,8 @@ def test_kill_9_between_any_two_steps(
 
     ids = sink.ids()
     assert set(ids.values()) == {1}
-    client = redis.Redis.from_url(redis_server.url)
-    states = [client.hget(f"ledger:{command.id}", "state") for command in commands]
+    client = connect(redis_server.url)
+    states = [client.hget(ledger_key(0, command.id), "state") for command in commands]
     assert set(states) <= {b"delivered", b"unknown"}
     # In doubt is at most what four connections had in hand, and it is visible.
     unknown = [command.id for command, state in zip(commands, states, strict=True) if state == b"unknown"]

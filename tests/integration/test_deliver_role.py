@@ -16,12 +16,15 @@ from kafka import KafkaProducer
 from models.delivery import DeliverFence
 from models.wire import lane_of
 from services.bus.reader import read_topic
+from services.state.ledger import fence_key
+from services.state.ledger_index import ledger_states
+from services.state.redis_lane import connect
+from support.any_redis import any_redis
 from support.kafka import KafkaServer
 from support.mail import MailSink
 from support.messages import message
 from support.ports import wait_until
 from support.process import ChildProcess
-from support.redis import RedisServer
 
 LANES, COUNT = 4, 800
 DELIVER = [sys.executable, "-m", "streams", "deliver"]
@@ -58,14 +61,13 @@ def publish(producer: KafkaProducer, numbers: range, epoch: int) -> Counter[int]
 
 def offset_of(client: redis.Redis, lane: int) -> int:
     """Deliver's position in a partition."""
-    raw = client.get(f"deliver:{lane}:fence")
+    raw = client.get(fence_key(lane))
     return (msgspec.msgpack.decode(raw, type=DeliverFence).offset or 0) if isinstance(raw, bytes) else 0
 
 
 def state_of(client: redis.Redis, message_id: str) -> str:
     """State of a message in the ledger."""
-    raw = client.hget(f"ledger:{message_id}", "state")
-    return raw.decode() if isinstance(raw, bytes) else ""
+    return ledger_states(client).get(message_id, "")
 
 
 @pytest.mark.slow
@@ -73,7 +75,7 @@ def state_of(client: redis.Redis, message_id: str) -> str:
 def test_killed_and_doubled_deliver_sends_no_mail_twice(
     own_kafka: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with MailSink() as sink, RedisServer() as server:
+    with MailSink() as sink, any_redis() as server:
         settings = {
             "KAIROS_KAFKA__BOOTSTRAP": own_kafka.bootstrap,
             "KAIROS_KAFKA__SESSION_TIMEOUT_MS": "6000",
@@ -84,7 +86,7 @@ def test_killed_and_doubled_deliver_sends_no_mail_twice(
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         workers = [ChildProcess(f"deliver-{n}", tmp_path / f"deliver-{n}.log") for n in range(2)]
-        client = redis.Redis.from_url(server.url)
+        client = connect(server.url)
         producer = KafkaProducer(bootstrap_servers=own_kafka.bootstrap)
         try:
             written = publish(producer, range(COUNT // 2), 1)

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,8 @@ from models import delivery
 from models.delivery import DeliverFence, Entry, State
 from models.errors import FenceError, TransientError
 from services.state.ledger import DAY_MS, Ledger, Outcome, fence_key, ledger_key
+from services.state.redis_lane import connect
+from support.any_redis import AnyRedis
 from support.messages import message
 from support.redis import RedisServer
 
@@ -27,8 +28,8 @@ STEPS = st.one_of(
 
 
 @pytest.fixture
-async def ledger(redis_server: RedisServer) -> AsyncIterator[Ledger]:
-    client = redis.Redis.from_url(redis_server.url)
+async def ledger(redis_server: AnyRedis) -> AsyncIterator[Ledger]:
+    client = connect(redis_server.url)
     client.flushall()
     client.close()
     made = Ledger(redis_server.url, timeout_ms=2_000)
@@ -57,18 +58,18 @@ async def done(ledger: Ledger, number: int, step: tuple[Any, ...]) -> Any:
     name, *args = step
     command = message(id=number)
     if name == "claim":
-        return (await ledger.claim_many([command], args[0], 1))[0]
+        return (await ledger.claim_many(0, [command], args[0], 1))[0]
     if name == "hand":
-        return await ledger.handing(command.id, args[0], args[1], 2, retake=args[2])
+        return await ledger.handing(0, command.id, args[0], args[1], 2, retake=args[2])
     if name == "release":
-        return await ledger.release(command.id, args[0], 3, "451")
+        return await ledger.release(0, command.id, args[0], 3, "451")
     state, owner, token = args
-    return await ledger.outcome(Outcome(command, state, owner, token, f"because {state}", "ref"), 4)
+    return await ledger.outcome(0, Outcome(command, state, owner, token, f"because {state}", "ref"), 4)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, max_size=10))
-def test_redis_does_what_the_pure_functions_say(redis_server: RedisServer, steps: list[tuple[Any, ...]]) -> None:
+def test_redis_does_what_the_pure_functions_say(redis_server: AnyRedis, steps: list[tuple[Any, ...]]) -> None:
     async def play() -> None:
         ledger = Ledger(redis_server.url)
         number = counter()
@@ -78,7 +79,7 @@ def test_redis_does_what_the_pure_functions_say(redis_server: RedisServer, steps
             assert await done(ledger, number, step) == answer, step
             # Asking again, as after a lost answer, changes nothing.
             await done(ledger, number, step)
-            assert await ledger.read(message(id=number).id) == entry, step
+            assert await ledger.read(0, message(id=number).id) == entry, step
         await ledger.close()
 
     asyncio.run(play())
@@ -94,12 +95,12 @@ counter = _count()
 
 async def test_the_story_tells_why(ledger: Ledger) -> None:
     command = message(id=1, variant="a")
-    await ledger.claim_many([command], "w1", 10)
-    assert await ledger.handing(command.id, "w1", "t1", 20)
-    assert await ledger.release(command.id, "t1", 30, "451 later")
-    assert await ledger.handing(command.id, "w1", "t2", 40)
-    assert await ledger.outcome(Outcome(command, State.DELIVERED, "w1", "t2", "", "250 OK"), 50) is State.DELIVERED
-    story = await ledger.story(command.id)
+    await ledger.claim_many(0, [command], "w1", 10)
+    assert await ledger.handing(0, command.id, "w1", "t1", 20)
+    assert await ledger.release(0, command.id, "t1", 30, "451 later")
+    assert await ledger.handing(0, command.id, "w1", "t2", 40)
+    assert await ledger.outcome(0, Outcome(command, State.DELIVERED, "w1", "t2", "", "250 OK"), 50) is State.DELIVERED
+    story = await ledger.story(command.id, 4)
     assert story is not None
     assert [(step.state, step.at, step.detail) for step in story.history] == [
         ("claimed", 10, "w1"),
@@ -112,27 +113,27 @@ async def test_the_story_tells_why(ledger: Ledger) -> None:
     assert (story.command.user, story.command.campaign, story.command.variant) == ("u1", "win-back", "a")
     assert story.command.reason == command.reason
     assert story.command.cause == command.cause
-    assert await ledger.story("nobody") is None
+    assert await ledger.story("nobody", 4) is None
 
 
-async def test_the_ledger_keeps_neither_address_nor_content(ledger: Ledger, redis_server: RedisServer) -> None:
-    await ledger.claim_many([message(id=1)], "w1", 10)
-    raw = redis.Redis.from_url(redis_server.url).hget(ledger_key(message(id=1).id), "command")
+async def test_the_ledger_keeps_neither_address_nor_content(ledger: Ledger, redis_server: AnyRedis) -> None:
+    await ledger.claim_many(0, [message(id=1)], "w1", 10)
+    raw = connect(redis_server.url).hget(ledger_key(0, message(id=1).id), "command")
     assert isinstance(raw, bytes)
     assert b"example.com" not in raw
     assert b"HEART" not in raw
 
 
-async def test_an_outcome_outlives_its_command(redis_server: RedisServer) -> None:
+async def test_an_outcome_outlives_its_command(redis_server: AnyRedis) -> None:
     ledger = Ledger(redis_server.url, ttl_ms=60_000)
-    client = redis.Redis.from_url(redis_server.url)
+    client = connect(redis_server.url)
     now_ms = 1_700_000_000_000
     for number, expires_at, forgotten in ((1, now_ms + 5_000, DAY_MS + 5_000), (2, 0, 60_000)):
         command = message(id=number + 100, expires_at=expires_at)
-        await ledger.claim_many([command], "w1", now_ms)
-        assert client.ttl(ledger_key(command.id)) == -1  # what is not settled is never forgotten
-        await ledger.outcome(Outcome(command, State.FAILED, "w1"), now_ms + 10**12)
-        assert client.pexpiretime(ledger_key(command.id)) >= now_ms + forgotten
+        await ledger.claim_many(0, [command], "w1", now_ms)
+        assert client.ttl(ledger_key(0, command.id)) == -1  # what is not settled is never forgotten
+        await ledger.outcome(0, Outcome(command, State.FAILED, "w1"), now_ms + 10**12)
+        assert client.pexpiretime(ledger_key(0, command.id)) >= now_ms + forgotten
     await ledger.close()
 
 
@@ -153,19 +154,19 @@ async def test_the_fence_moves_only_from_where_it_was_and_in_the_same_run(ledger
     assert (await ledger.fence(0))[0] == raw
 
 
-async def test_a_flushed_script_cache_is_filled_again(ledger: Ledger, redis_server: RedisServer) -> None:
-    await ledger.claim_many([message(id=1)], "w1", 1)
-    redis.Redis.from_url(redis_server.url).script_flush()
-    before = await ledger.claim_many([message(id=1), message(id=2)], "w2", 2)
+async def test_a_flushed_script_cache_is_filled_again(ledger: Ledger, redis_server: AnyRedis) -> None:
+    await ledger.claim_many(0, [message(id=1)], "w1", 1)
+    connect(redis_server.url).script_flush()
+    before = await ledger.claim_many(0, [message(id=1), message(id=2)], "w2", 2)
     assert [entry and entry.owner for entry in before] == ["w1", None]
 
 
-async def test_many_steps_share_round_trips(ledger: Ledger, redis_server: RedisServer) -> None:
-    await ledger.claim_many([message(id=0)], "w1", 1)
-    client = redis.Redis.from_url(redis_server.url)
+async def test_many_steps_share_round_trips(ledger: Ledger, redis_server: AnyRedis) -> None:
+    await ledger.claim_many(0, [message(id=0)], "w1", 1)
+    client = connect(redis_server.url)
     commands = [message(id=number) for number in range(400)]
     client.config_resetstat()
-    await ledger.claim_many(commands, "w1", 1)
+    await ledger.claim_many(0, commands, "w1", 1)
     reads = client.info("stats")["total_reads_processed"]
     assert reads < 60  # one by one it would be more than 400
     assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == 400
@@ -174,25 +175,25 @@ async def test_many_steps_share_round_trips(ledger: Ledger, redis_server: RedisS
 async def test_redis_away_is_transient_and_nothing_is_done_twice() -> None:
     with RedisServer() as server:
         ledger = Ledger(server.url, timeout_ms=500)
-        await ledger.claim_many([message(id=1)], "w1", 1)
+        await ledger.claim_many(0, [message(id=1)], "w1", 1)
         server.pause()
         with pytest.raises(TransientError):
-            await ledger.handing(message(id=1).id, "w1", "t1", 2)
+            await ledger.handing(0, message(id=1).id, "w1", "t1", 2)
         server.resume()
-        assert await ledger.handing(message(id=1).id, "w1", "t1", 3)
-        story = await ledger.story(message(id=1).id)
+        assert await ledger.handing(0, message(id=1).id, "w1", "t1", 3)
+        story = await ledger.story(message(id=1).id, 4)
         assert story is not None
         assert story.attempts == 1
         server.kill()
         with pytest.raises(TransientError):
-            await ledger.read(message(id=1).id)
+            await ledger.read(0, message(id=1).id)
         server.start()
-        entry = await ledger.read(message(id=1).id)
+        entry = await ledger.read(0, message(id=1).id)
         assert entry is not None
         assert entry.state is State.HANDING
         await ledger.close()
 
 
 def test_keys_are_the_documented_ones() -> None:
-    assert ledger_key("m") == "ledger:m"
-    assert fence_key(3) == "deliver:3:fence"
+    assert ledger_key(3, "m") == "ledger:{p3}:m"
+    assert fence_key(3) == "deliver:{p3}:fence"

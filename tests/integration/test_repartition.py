@@ -15,7 +15,8 @@ from models.errors import ConfigurationError, FenceError, TransientError
 from models.lane import decode_fence, decode_state
 from models.wire import lane_of
 from services.bus import Publisher, create_topics, describe
-from services.jobs.repartition import NotReadyError, repartition
+from services.jobs.offline import NotReadyError
+from services.jobs.repartition import repartition
 from services.state import keys
 from services.state import repartition as in_redis
 from services.state.lane_dump import LaneDump, dump_lane
@@ -25,10 +26,10 @@ from services.state.repartition import DamagedStateError, Repartition
 from services.state.split import split_store
 from services.state.step import decode_entry, open_lane
 from services.state.store import MemoryLaneStore
+from support.any_redis import AnyRedis
 from support.kafka import KafkaServer
 from support.lane import HOUR_MS, LaneRig, ms, order, shipped, tick, track
 from support.lane_store import BlockingLaneStore
-from support.redis import RedisServer
 
 OLD, NEW = 2, 4
 NOON = ms("2010-03-01 12:00")
@@ -37,7 +38,7 @@ BRAIN = Brain(shipped())
 
 
 @pytest.fixture
-def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+def client(redis_server: AnyRedis) -> Iterator[redis.Redis]:
     with closing(connect(redis_server.url)) as found:
         found.flushall()
         yield found
@@ -142,7 +143,7 @@ def test_memory_divides_as_redis_does(client: redis.Redis) -> None:
 
 @pytest.mark.parametrize("arrived", [False, True], ids=["before it arrives", "after it arrived"])
 def test_cut_off_at_every_command_and_run_again(
-    client: redis.Redis, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, arrived: bool
+    client: redis.Redis, redis_server: AnyRedis, monkeypatch: pytest.MonkeyPatch, arrived: bool
 ) -> None:
     monkeypatch.setattr(in_redis, "AT_ONCE", 4)
     lanes_of(client)
@@ -220,7 +221,7 @@ def test_a_copy_that_differs_stops_the_removal(client: redis.Redis) -> None:
 
 
 @pytest.fixture
-def ready(jars: Any, client: redis.Redis, redis_server: RedisServer) -> Iterator[Settings]:
+def ready(jars: Any, client: redis.Redis, redis_server: AnyRedis) -> Iterator[Settings]:
     """A broker with the topics of two lanes, and two lanes without lag."""
     with KafkaServer(jars) as kafka:
         create_topics(kafka.bootstrap, OLD)

@@ -83,6 +83,18 @@ class RedisServer:
         """The file that it appends to."""
         return max([*self.directory.glob("appendonlydir/*.incr.aof"), *self.directory.glob("appendonly.aof")])
 
+    def restore(self, dump: Path) -> None:
+        """Start a stopped server with the contents of a dump, as docs/operations.md says."""
+        shutil.rmtree(self.directory / "appendonlydir", ignore_errors=True)
+        for old in self.directory.glob("*.aof"):
+            old.unlink()
+        shutil.copy(dump, self.directory / "dump.rdb")
+        kept, self._options = self._options, {**self._options, "appendonly": "no"}
+        try:
+            self.start()
+        finally:
+            self._options = kept
+
     def start(self, timeout_s: float = 15.0) -> Self:
         """Start the server, load its data and wait for the first PONG."""
         options = {

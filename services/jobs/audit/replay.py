@@ -15,7 +15,7 @@ from models.decisions import JournalEntry, MessageCommand
 from models.wire import Record
 from services.bus.reader import Record as LogRecord
 from services.state.split import sibling_of, split_store
-from services.state.step import OPEN, SPLIT, OutboxEntry, begin, open_lane, read_position, work
+from services.state.step import OPEN, SKIP, SPLIT, OutboxEntry, begin, open_lane, read_position, work
 from services.state.store import MemoryLaneStore
 
 _decode = msgspec.json.Decoder(JournalEntry).decode
@@ -150,6 +150,9 @@ def replay_lane(
             if inherited is None:
                 raise LostHistoryError(f"it was divided off lane {lane - entry.lanes // 2}, which is not recomputed")
             done.store = store = inherited
+        elif entry.kind == SKIP:
+            said = ", ".join(f"{topic} {start} to {end}" for topic, start, end in entry.sources)
+            raise LostHistoryError(f"an operator gave up records that the log had lost: {said}")
         elif entry.kind == OPEN:
             brain = brain_of(entry.policy, entry.versions)
             store.commit(open_lane(store, lane, entry.epoch, brain, entry.lanes).change)
