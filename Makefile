@@ -62,7 +62,7 @@ soak: setup-dev ## Memory of the workers under an overload of 30 minutes (ARGS="
 SEED ?= 1
 EVENTS ?= 100000
 FAULTS ?= 25
-chaos: setup-dev ## Break everything while events flow, then count again (SEED=7 EVENTS=100000 FAULTS=25)
+chaos: setup-dev ## Break everything while events flow, then count again (SEED=7 EVENTS=100000 FAULTS=25 ARGS="--cluster --strict-order")
 	@PYTHONPATH=tests $(BIN)/python -m chaos --seed $(SEED) --events $(EVENTS) --faults $(FAULTS) $(ARGS)
 
 kafka: ## Fetch Apache Kafka's jars, with which the tests run a real broker (needs Maven, Java 17)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from support.any_redis import AnyRedis, any_redis
 from support.kafka import KafkaServer, kafka_jars
 from support.redis import RedisServer, redis_binary
-from support.services import MissingServiceError, skip_or_fail
+from support.services import KAFKA_JARS, REQUIRE_SERVICES, TEST_REDIS, MissingServiceError, skip_or_fail
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +35,25 @@ def kafka_server(jars: Path) -> Iterator[KafkaServer]:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    """A running Redis; take keys of your own, or flush it first."""
+def redis_server() -> Iterator[AnyRedis]:
+    """A running Redis (see `support.any_redis`); take keys of your own, or flush it first."""
     try:
-        binary = redis_binary()
+        server = any_redis()
     except MissingServiceError as error:
         skip_or_fail(error)
-    server = RedisServer(binary)
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def single_redis() -> Iterator[RedisServer]:
+    """A running Redis that is one server, whatever the others are."""
+    try:
+        server = RedisServer(redis_binary())
+    except MissingServiceError as error:
+        skip_or_fail(error)
     try:
         yield server.start()
     finally:
@@ -51,5 +64,5 @@ def redis_server() -> Iterator[RedisServer]:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own KAIROS_* settings out of the tests."""
     for name in list(os.environ):
-        if name.startswith("KAIROS_") and name not in {"KAIROS_REQUIRE_SERVICES", "KAIROS_TEST_KAFKA_JARS"}:
+        if name.startswith("KAIROS_") and name not in {REQUIRE_SERVICES, KAFKA_JARS, TEST_REDIS}:
             monkeypatch.delenv(name)

@@ -19,8 +19,9 @@ from datetime import datetime
 from pathlib import Path
 
 from chaos.check import Checker
+from chaos.cluster import CLUSTER_FAULTS
 from chaos.drive import Driver, Faults
-from chaos.faults import LANES, SESSION_TIMEOUT_MS, World, plan
+from chaos.faults import FAULTS, LANES, SESSION_TIMEOUT_MS, World, plan
 from chaos.fleet import ROOT, Fleet
 from chaos.report import Report, write
 from chaos.servers import Servers
@@ -47,6 +48,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--faults", type=int, default=25)
+    parser.add_argument("--cluster", action="store_true", help="Redis is a cluster of three nodes")
+    parser.add_argument("--strict-order", action="store_true", help="decide applies events in the order of their time")
     parser.add_argument("--write", action="store_true", help="add the run to docs/reliability.md")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and input")
     given = parser.parse_args()
@@ -54,7 +57,7 @@ def main() -> None:
     console = Console()
     ok = False
     try:
-        report = Run(given.seed, given.events, given.faults, folder, console).run()
+        report = Run(given, folder, console).run()
         ok = report.ok
         report.show(console)
         if given.write:
@@ -70,8 +73,9 @@ def main() -> None:
 class Run:
     """One run, from empty servers to the verdict."""
 
-    def __init__(self, seed: int, events: int, faults: int, folder: Path, console: Console) -> None:
-        self._seed, self._events, self._faults = seed, events, faults
+    def __init__(self, given: argparse.Namespace, folder: Path, console: Console) -> None:
+        self._seed, self._events, self._faults = given.seed, given.events, given.faults
+        self._cluster, self._strict = given.cluster, given.strict_order
         self._folder, self._console = folder, console
         self._input = folder / "input.jsonl"
         (folder / "logs").mkdir()
@@ -81,7 +85,7 @@ class Run:
         began = time.monotonic()
         self._console.print(f"Seed {self._seed}: {self._events:,} events, {self._faults} faults, in {self._folder}")
         write_input(self._input, self._seed, self._events, LANES)
-        with Servers(self._folder, kafka_jars()) as servers:
+        with Servers(self._folder, kafka_jars(), cluster=self._cluster) as servers:
             create_topics(servers.kafka.bootstrap, LANES)
             servers.kafka.create_topic(NEXT_TOPIC, LANES)
             env = self._env(servers)
@@ -91,7 +95,12 @@ class Run:
             finally:
                 fleet.close()
             report = Report(self._seed, self._events, faults.done, fleet.restarts(), datetime.now().astimezone())
-            report.redis = str(servers.client().info("server")["redis_version"])
+            server = servers.nodes[0] if self._cluster else servers
+            report.redis = str(server.client().info("server")["redis_version"])
+            if self._cluster:
+                report.redis += " as a cluster of three nodes"
+            if self._strict:
+                report.redis += ", strict order"
             report.kafka = next(servers.kafka.jars.glob("kafka_2.13-*.jar")).stem.partition("-")[2]
             report.ran_s = time.monotonic() - began
             self._judge(servers, env, report)
@@ -102,10 +111,11 @@ class Run:
         return {
             "KAIROS_KAFKA__BOOTSTRAP": servers.kafka.bootstrap,
             "KAIROS_KAFKA__SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
-            "KAIROS_REDIS__URL": f"redis://127.0.0.1:{servers.redis_port}/0",
+            "KAIROS_REDIS__URL": servers.redis_url,
             "KAIROS_SMTP__PORT": str(servers.smtp_port),
             "KAIROS_LANES": str(LANES),
             "KAIROS_TICKER": "false",
+            "KAIROS_STRICT_ORDER": str(self._strict).lower(),
             "KAIROS_FETCH_MAX_WAIT_MS": "20",
             "KAIROS_WATCHDOG_S": "30",
         }
@@ -116,7 +126,8 @@ class Run:
             if role == "decide":
                 for name in names:
                     world.fleet.wait_for_lanes(name)
-        faults = Faults(world, plan(self._seed, self._events, self._faults), self._seed)
+        known = CLUSTER_FAULTS if self._cluster else FAULTS
+        faults = Faults(world, plan(self._seed, self._events, self._faults, known), self._seed)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, TextColumn("{task.fields[what]}"), console=self._console) as bar:
             task = bar.add_task("events", total=self._events, what="")

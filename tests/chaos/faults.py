@@ -283,7 +283,7 @@ class Planned(NamedTuple):
     fault: Fault
 
 
-def plan(seed: int, events: int, faults: int) -> list[Planned]:
+def plan(seed: int, events: int, faults: int, known: tuple[Fault, ...] = FAULTS) -> list[Planned]:
     """Draw the faults of a run: every kind once before any comes twice, in random order, at random moments.
 
     Examples
@@ -294,7 +294,7 @@ def plan(seed: int, events: int, faults: int) -> list[Planned]:
     draw = Random(f"faults {seed}")
     kinds: list[Fault] = list(LONG)
     while len(kinds) < faults:
-        kinds += draw.sample(FAULTS, min(len(FAULTS), faults - len(kinds)))
+        kinds += draw.sample(known, min(len(known), faults - len(kinds)))
     kinds = kinds[:faults]
     draw.shuffle(kinds)
     moments = sorted(draw.randrange(events // 50, events - events // 20) for _ in kinds)

@@ -1,4 +1,7 @@
-"""What the workers lean on: a broker, Redis behind a proxy (with a replica when there is a fail-over), a mail sink."""
+"""What the workers lean on: a broker, Redis behind a proxy (with a replica when there is a fail-over), a mail sink.
+
+Or three nodes of a Redis Cluster, without a proxy: a cluster tells its clients where each node is.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from support.kafka import KafkaServer
 from support.ports import accepts, free_port, wait_until
 from support.process import ChildProcess
 from support.redis import RedisServer, redis_binary
+from support.redis_cluster import ClusterNodeServer, RedisClusterServer
 
 LOAD_S = 120.0
 
@@ -23,12 +27,13 @@ class Servers:
 
     Parameters
     ----------
-    folder : for logs and the list of mails. jars : Apache Kafka's.
+    folder : for logs and the list of mails. jars : Apache Kafka's. cluster : Redis is a cluster.
     """
 
-    def __init__(self, folder: Path, jars: Path) -> None:
+    def __init__(self, folder: Path, jars: Path, *, cluster: bool = False) -> None:
         self.mails = folder / "mails.txt"
         self.kafka = KafkaServer(jars, heap_mb=1024)
+        self.cluster = RedisClusterServer() if cluster else None
         self.redis = RedisServer(redis_binary())
         self.redis_port, self.smtp_port = free_port(), free_port()
         self._proxy_control, self._sink_control = free_port(), free_port()
@@ -38,9 +43,12 @@ class Servers:
     def __enter__(self) -> Self:
         try:
             self.kafka.start()
-            self.redis.start()
-            ports = (self.redis_port, self._proxy_control, self.redis.port)
-            self._start(self._proxy, "proxy", ports, self._proxy_control)
+            if self.cluster is not None:
+                self.cluster.start()
+            else:
+                self.redis.start()
+                ports = (self.redis_port, self._proxy_control, self.redis.port)
+                self._start(self._proxy, "proxy", ports, self._proxy_control)
             self._start(self._sink, "sink", (self.smtp_port, self._sink_control, self.mails), self._sink_control)
         except BaseException:
             self.__exit__()
@@ -51,6 +59,8 @@ class Servers:
         self._sink.stop()
         self._proxy.stop()
         self.redis.close()
+        if self.cluster is not None:
+            self.cluster.close()
         self.kafka.close()
 
     @staticmethod
@@ -67,9 +77,19 @@ class Servers:
 
     # -- Redis
 
+    @property
+    def redis_url(self) -> str:
+        """Where the workers find Redis."""
+        return self.cluster.url if self.cluster is not None else f"redis://127.0.0.1:{self.redis_port}/0"
+
+    @property
+    def nodes(self) -> list[ClusterNodeServer]:
+        """Nodes of the cluster."""
+        return self.cluster.nodes if self.cluster is not None else []
+
     def client(self, server: RedisServer | None = None) -> Any:
         """A client of Redis itself, past the proxy."""
-        return connect((server or self.redis).url)
+        return connect((server or self.cluster or self.redis).url)
 
     def restart_redis(self) -> None:
         """Start Redis after it was stopped."""

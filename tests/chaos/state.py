@@ -15,7 +15,7 @@ from models.profile.codec import decode_profile
 from models.profile.state import Profile
 from services.state.counters import read_counters
 from services.state.lanes import read_fences, read_lanes
-from services.state.ledger_index import ledger_states
+from services.state.ledger_index import ledger_field, ledger_states
 
 FLAGS = {1: "sent", 2: "opened", 4: "clicked", 8: "ordered"}
 
@@ -52,11 +52,7 @@ def read_state(client: Any, lanes: int) -> Held:
         read_fences(client, range(lanes)),
         read_lanes(client, lanes),
         ledger,
-        {
-            ident: (client.hget(f"ledger:{ident}", "reason") or b"").decode()
-            for ident, end in ledger.items()
-            if end == "unknown"
-        },
+        {ident: reason for ident, reason in ledger_field(client, "reason").items() if ledger.get(ident) == "unknown"},
         timers,
     )
 

@@ -18,9 +18,9 @@ from services.embedded.stack import EmbeddedStack
 from services.jobs.audit import run_audit
 from services.state.live import worker_figures
 from services.state.redis_lane import connect
+from support.any_redis import any_redis
 from support.kafka import KafkaServer
 from support.ports import wait_until
-from support.redis import RedisServer, redis_binary
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ROLES = ("decide", "deliver")
@@ -53,7 +53,7 @@ def stack(jars: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Decide and deliver on Apache Kafka and the system's Redis, with these definitions."""
     with (
         KafkaServer(jars) as kafka,
-        RedisServer(redis_binary()) as redis,
+        any_redis() as redis,
         EmbeddedStack(
             tmp_path / "data",
             create_topics,

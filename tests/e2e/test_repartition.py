@@ -25,10 +25,10 @@ from services.state.counters import read_counters
 from services.state.ledger_index import ledger_states
 from services.state.redis_lane import Client, connect
 from support import recount
+from support.any_redis import any_redis
 from support.chaos import Chaos
 from support.kafka import KafkaServer
 from support.ports import wait_until
-from support.redis import RedisServer, redis_binary
 
 pytestmark = [
     pytest.mark.e2e,
@@ -57,7 +57,7 @@ def wait(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 def test_from_four_lanes_to_eight(jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with KafkaServer(jars) as kafka, RedisServer(redis_binary()) as redis:
+    with KafkaServer(jars) as kafka, any_redis() as redis:
         before = Chaos(tmp_path / "before", kafka, redis, lanes=OLD)
         with before.running():
             with before.traffic():

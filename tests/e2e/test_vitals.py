@@ -22,11 +22,11 @@ from services.bus import Publisher, create_topics
 from services.embedded.stack import ROOT, EmbeddedStack
 from services.jobs.audit import run_audit
 from streams.vitals import STUCK
+from support.any_redis import AnyRedis, any_redis
 from support.chaos import Shop
 from support.hanging_decide import MARKED
 from support.kafka import KafkaServer
 from support.ports import wait_until
-from support.redis import RedisServer, redis_binary
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ROLES = ("decide", "learn", "deliver")
@@ -34,13 +34,13 @@ LANES = 4
 
 
 @pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    with RedisServer(redis_binary()) as server:
+def redis() -> Iterator[AnyRedis]:
+    with any_redis() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def stack(jars: Path, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+def stack(jars: Path, redis: AnyRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     """All roles on Apache Kafka and the system's Redis, each with its health on a free port."""
     folder = tmp_path_factory.mktemp("vitals")
     with (
@@ -119,7 +119,7 @@ def test_every_role_says_that_it_is_alive_and_ready(stack: EmbeddedStack) -> Non
     assert told["policy"]
 
 
-def test_without_redis_decide_is_alive_and_not_ready(stack: EmbeddedStack, redis: RedisServer) -> None:
+def test_without_redis_decide_is_alive_and_not_ready(stack: EmbeddedStack, redis: AnyRedis) -> None:
     ready(stack, "decide")
     with load(stack.bootstrap):
         redis.kill()

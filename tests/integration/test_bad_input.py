@@ -26,10 +26,10 @@ from services.jobs.audit import run_audit
 from services.state import keys
 from services.state.lanes import read_lanes
 from services.state.redis_lane import connect
+from support.any_redis import any_redis
 from support.kafka import KafkaServer
 from support.lane import track
 from support.ports import wait_until
-from support.redis import RedisServer, redis_binary
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 LANES = 3
@@ -130,7 +130,7 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             pid = stack.supervisor.pids()["redis"]
             yield from running(stack, lambda: os.kill(pid, signal.SIGKILL), monkeypatch)
         return
-    with KafkaServer(request.getfixturevalue("jars")) as kafka, RedisServer(redis_binary()) as redis:
+    with KafkaServer(request.getfixturevalue("jars")) as kafka, any_redis() as redis:
 
         def kill() -> None:
             redis.kill()

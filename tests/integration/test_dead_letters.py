@@ -28,11 +28,11 @@ from services.jobs.audit import run_audit
 from services.state import keys
 from services.state.lanes import read_lanes
 from services.state.redis_lane import connect
+from support.any_redis import any_redis
 from support.faulty_decide import MARKED
 from support.kafka import KafkaServer
 from support.lane import order, track
 from support.ports import wait_until
-from support.redis import RedisServer, redis_binary
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 LANES = 3
@@ -90,7 +90,7 @@ def shop(jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """Decide over Apache Kafka and the system's Redis."""
     with (
         KafkaServer(jars) as kafka,
-        RedisServer(redis_binary()) as redis,
+        any_redis() as redis,
         EmbeddedStack(
             tmp_path,
             create_topics,

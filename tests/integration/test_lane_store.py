@@ -44,10 +44,10 @@ class Stores:
 
 
 @pytest.fixture
-def url(redis_server: RedisServer) -> str:
-    with closing(redis.Redis.from_url(redis_server.url)) as client:
+def url(single_redis: RedisServer) -> str:
+    with closing(redis.Redis.from_url(single_redis.url)) as client:
         client.flushall()
-    return redis_server.url
+    return single_redis.url
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -298,8 +298,8 @@ class CuttingProxy:
 
 
 @pytest.fixture
-def proxy(redis_server: RedisServer, url: str) -> Iterator[CuttingProxy]:
-    made = CuttingProxy(redis_server.port)
+def proxy(single_redis: RedisServer, url: str) -> Iterator[CuttingProxy]:
+    made = CuttingProxy(single_redis.port)
     yield made
     made.close()
 

@@ -20,10 +20,10 @@ from models.offers.recs import Recs
 from services.state.learn_store import LearnStore
 from services.state.redis_lane import connect
 from services.state.snapshots import SnapshotReader
+from support.any_redis import AnyRedis
 from support.kafka import KafkaServer
 from support.ports import wait_until
 from support.process import ChildProcess
-from support.redis import RedisServer
 
 COUNT = 3000
 
@@ -67,7 +67,7 @@ def own_kafka(jars: Path) -> Iterator[KafkaServer]:
 @pytest.mark.slow
 @pytest.mark.chaos
 def test_killed_learner_skips_nothing_and_repeats_nothing(
-    own_kafka: KafkaServer, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_kafka: KafkaServer, redis_server: AnyRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_kafka.create_topic("training", 2)
     number = 1 + int(uuid.uuid4().int % 14)

@@ -21,6 +21,7 @@ from services.state.redis_lane import connect
 from services.state.snapshots import SnapshotReader
 from streams.learn_lane import LearnLane, Pace
 from streams.transport import Chunk
+from support.any_redis import AnyRedis
 from support.redis import RedisServer
 
 COUNT, SIZE = 120, 20
@@ -65,7 +66,7 @@ def uninterrupted() -> LearnSession:
 
 
 @pytest.fixture
-def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+def client(redis_server: AnyRedis) -> Iterator[redis.Redis]:
     with connect(redis_server.url) as found:
         found.flushall()
         yield found

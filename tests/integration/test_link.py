@@ -20,15 +20,15 @@ LANE = 5
 
 
 @pytest.fixture
-def client(redis_server: RedisServer) -> Any:
-    with closing(redis.Redis.from_url(redis_server.url)) as made:
+def client(single_redis: RedisServer) -> Any:
+    with closing(redis.Redis.from_url(single_redis.url)) as made:
         made.flushall()
         yield made
 
 
 @pytest.fixture
-async def link(redis_server: RedisServer, client: Any) -> AsyncIterator[Link]:
-    made = Link(redis_server.url)
+async def link(single_redis: RedisServer, client: Any) -> AsyncIterator[Link]:
+    made = Link(single_redis.url)
     await made.connect()
     yield made
     made.abort()
@@ -54,9 +54,9 @@ async def test_a_large_reply_comes_whole(link: Link) -> None:
     assert replies == [value] * 20
 
 
-async def test_database_and_password_of_the_address(redis_server: RedisServer, client: Any) -> None:
+async def test_database_and_password_of_the_address(single_redis: RedisServer, client: Any) -> None:
     client.execute_command("ACL", "SETUSER", "lane", "on", ">secret", "~*", "+@all")
-    address = redis_server.url.replace("redis://", "redis://lane:secret@").replace("/0", "/2")
+    address = single_redis.url.replace("redis://", "redis://lane:secret@").replace("/0", "/2")
     link = Link(address)
     await link.connect()
     await link.call([("SET", "here", "1")])
@@ -80,8 +80,8 @@ async def test_a_lost_connection_is_told_to_the_next_call_once(link: Link, clien
     assert await link.call([("PING",)]) == [b"PONG"]
 
 
-async def test_a_store_does_not_connect_again_in_silence(redis_server: RedisServer, client: Any) -> None:
-    store = RedisLaneStore(Link(redis_server.url), LANE)
+async def test_a_store_does_not_connect_again_in_silence(single_redis: RedisServer, client: Any) -> None:
+    store = RedisLaneStore(Link(single_redis.url), LANE)
     await store.load(None, 0, lambda due: due)
     await store.commit(Change(b"fence", b"state", 1))
     kill_connections(client)
@@ -92,8 +92,8 @@ async def test_a_store_does_not_connect_again_in_silence(redis_server: RedisServ
     store.close()
 
 
-async def test_a_slow_answer_ends_the_connection(redis_server: RedisServer, client: Any) -> None:
-    link = Link(redis_server.url, timeout_ms=100)
+async def test_a_slow_answer_ends_the_connection(single_redis: RedisServer, client: Any) -> None:
+    link = Link(single_redis.url, timeout_ms=100)
     await link.connect()
     client.execute_command("CLIENT", "PAUSE", 400, "ALL")
     with pytest.raises(TransientError, match="no answer within"):
@@ -113,9 +113,9 @@ async def test_a_cancelled_call_s_late_replies_reach_nobody(link: Link, client: 
     assert await link.call([("ECHO", "new")]) == [b"new"]
 
 
-async def test_a_closed_store_writes_nothing(redis_server: RedisServer, client: Any) -> None:
+async def test_a_closed_store_writes_nothing(single_redis: RedisServer, client: Any) -> None:
     """Between the load and the commit the lane is given away: the transaction is never sent."""
-    store = RedisLaneStore(Link(redis_server.url), LANE)
+    store = RedisLaneStore(Link(single_redis.url), LANE)
     await store.load(None, 0, lambda due: due)
     store.close()
     with pytest.raises(TransientError):
@@ -123,9 +123,9 @@ async def test_a_closed_store_writes_nothing(redis_server: RedisServer, client: 
     assert client.get(keys.fence(LANE)) is None
 
 
-async def test_a_load_that_was_not_committed_is_forgotten(redis_server: RedisServer, client: Any) -> None:
+async def test_a_load_that_was_not_committed_is_forgotten(single_redis: RedisServer, client: Any) -> None:
     """The next load watches anew: what changed between the two is known, and no reason to refuse."""
-    store, other = RedisLaneStore(Link(redis_server.url), LANE), RedisLaneStore(Link(redis_server.url), LANE)
+    store, other = RedisLaneStore(Link(single_redis.url), LANE), RedisLaneStore(Link(single_redis.url), LANE)
     await store.load(None, 0, lambda due: due)
     await other.load(None, 0, lambda due: due)
     await other.commit(Change(b"fence-1", b"state", 1))

@@ -19,23 +19,24 @@ from services.state.live import (
     tail_key,
     worker_key,
 )
+from services.state.redis_lane import connect
+from support.any_redis import AnyRedis
 from support.live_shop import EXPERIMENTS, LANES, LiveShop
 from support.ports import LOOPBACK, free_port
-from support.redis import RedisServer
 
 AT = 1_700_000_000_000
 
 
 @pytest.fixture
-def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(redis_server.url)
+def client(redis_server: AnyRedis) -> Iterator[redis.Redis]:
+    client = connect(redis_server.url)
     client.flushdb()
     yield client
     client.close()
 
 
 @pytest.fixture
-def reader(redis_server: RedisServer) -> Iterator[LiveReader]:
+def reader(redis_server: AnyRedis) -> Iterator[LiveReader]:
     reader = LiveReader(redis_server.url, LANES)
     yield reader
     reader.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -18,12 +18,12 @@ from services.state.lane_dump import dump_lane
 from services.state.lanes import read_fences
 from services.state.learn_store import LearnStore
 from services.state.ledger import Ledger
-from services.state.link import ClusterLink
 from services.state.live import LiveReader, publish_worker
-from services.state.redis_lane import RedisLaneStore, connect, run_id
+from services.state.redis_lane import connect, run_id
 from services.state.repartition import Repartition
-from services.state.store import Change, Loaded
+from services.state.store import Change
 from support.lane import LaneRig, ms, order, shipped, tick, track
+from support.lane_store import BlockingLaneStore
 from support.redis_cluster import RedisClusterServer
 
 NOON = ms("2010-03-01 12:00")
@@ -44,28 +44,7 @@ def url(cluster: RedisClusterServer) -> str:
     return cluster.url
 
 
-class Blocking:
-    """A lane's store for callers without a loop."""
-
-    def __init__(self, url: str, lane: int) -> None:
-        self._runner = asyncio.Runner()
-        self._store = RedisLaneStore(ClusterLink(url, keys.fence(lane)), lane)
-
-    def load(self, due_until: int | None, limit: int, users: Callable[[list[str]], list[str]]) -> Loaded:
-        return self._runner.run(self._store.load(due_until, limit, users))
-
-    def commit(self, change: Change) -> int | None:
-        return self._runner.run(self._store.commit(change))
-
-    def pending(self) -> list[tuple[int, bytes]]:
-        return self._runner.run(self._store.pending())
-
-    def close(self) -> None:
-        self._store.close()
-        self._runner.close()
-
-
-def fed(store: Blocking, lane: int, lanes: int = LANES) -> LaneRig:
+def fed(store: BlockingLaneStore, lane: int, lanes: int = LANES) -> LaneRig:
     rig = LaneRig(Brain(shipped()), store, lane=lane, lanes=lanes)
     users = [user for user in (f"u{n}" for n in range(60)) if lane_of(user, lanes) == lane]
     rig.feed("clickstream", *(track("Product Viewed", user, NOON) for user in users))
@@ -76,7 +55,7 @@ def fed(store: Blocking, lane: int, lanes: int = LANES) -> LaneRig:
 
 
 def test_lanes_lie_on_all_nodes_and_are_read_together(url: str, cluster: RedisClusterServer) -> None:
-    stores = [Blocking(url, lane) for lane in range(LANES)]
+    stores = [BlockingLaneStore(url, lane) for lane in range(LANES)]
     rigs = [fed(store, lane) for lane, store in enumerate(stores)]
     with closing(connect(url)) as client:
         fences = read_fences(client, range(LANES))
@@ -98,7 +77,7 @@ def test_lanes_lie_on_all_nodes_and_are_read_together(url: str, cluster: RedisCl
 
 
 def test_a_slot_moves_under_a_lane(url: str, cluster: RedisClusterServer) -> None:
-    store = Blocking(url, 1)
+    store = BlockingLaneStore(url, 1)
     rig = fed(store, 1)
     source = cluster.owner(keys.fence(1))
     store.load(None, 0, lambda due: due)
@@ -115,7 +94,7 @@ def test_a_slot_moves_under_a_lane(url: str, cluster: RedisClusterServer) -> Non
 
 
 def test_a_slot_in_the_middle_of_its_move_waits(url: str, cluster: RedisClusterServer) -> None:
-    store = Blocking(url, 2)
+    store = BlockingLaneStore(url, 2)
     rig = fed(store, 2)
     source = cluster.owner(keys.fence(2))
     target = cluster.move_slot(keys.fence(2), keys_too=False)
@@ -153,7 +132,7 @@ def test_learn_and_live_and_the_ledger(url: str) -> None:
 async def _ledger(url: str, run: str) -> None:
     ledger = Ledger(url)
     assert await ledger.run_id() == run
-    assert not any(await asyncio.gather(*(ledger.handing(f"m{n}", "me", "t", 1) for n in range(50))))
+    assert not any(await asyncio.gather(*(ledger.handing(n % LANES, f"m{n}", "me", "t", 1) for n in range(50))))
     before, fence = await ledger.fence(3)
     assert fence is None
     assert await ledger.advance(3, before, DeliverFence(5, run))
@@ -163,7 +142,7 @@ async def _ledger(url: str, run: str) -> None:
 
 def test_a_node_fails_over() -> None:
     with RedisClusterServer(replicas=True) as cluster:
-        store = Blocking(cluster.url, 1)
+        store = BlockingLaneStore(cluster.url, 1)
         rig = fed(store, 1)
         with closing(connect(cluster.url)) as client:
             before = run_id(client)

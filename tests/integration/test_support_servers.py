@@ -14,8 +14,8 @@ LOG_APPEND_TIME = 1
 
 
 @pytest.fixture
-def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_server.url) as connection:
+def client(single_redis: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(single_redis.url) as connection:
         yield connection
 
 

@@ -10,15 +10,15 @@ import pytest
 
 from services.bus.reader import read_topic
 from services.channels.tokens import Link, Tokens
+from support.any_redis import AnyRedis
 from support.kafka import KafkaServer
 from support.page import PageServer
-from support.redis import RedisServer
 
 TOKENS = Tokens("the test's key")
 
 
 @pytest.fixture(scope="module")
-def page(kafka_server: KafkaServer, redis_server: RedisServer) -> Iterator[PageServer]:
+def page(kafka_server: KafkaServer, redis_server: AnyRedis) -> Iterator[PageServer]:
     kafka_server.create_topic("feedback", 4)
     settings = {"KAIROS_KAFKA__BOOTSTRAP": kafka_server.bootstrap, "KAIROS_SECRET_KEY": "the test's key"}
     with PageServer(redis_server.url, **settings) as running:
@@ -67,7 +67,7 @@ def test_a_click_link_and_a_forged_one_unsubscribe_nobody(page: PageServer, kafk
     assert wishes(kafka_server, "u-click") == []
 
 
-def test_a_log_that_is_away_says_later(redis_server: RedisServer) -> None:
+def test_a_log_that_is_away_says_later(redis_server: AnyRedis) -> None:
     token = TOKENS.sign("unsubscribe", Link("u-away", "m4", "win-back"))
     settings = {"KAIROS_KAFKA__BOOTSTRAP": "127.0.0.1:1", "KAIROS_SECRET_KEY": "the test's key"}
     with PageServer(redis_server.url, **settings) as page:

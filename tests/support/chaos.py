@@ -24,10 +24,10 @@ from services.embedded.supervisor import RestartPolicy, Supervisor
 from services.state.lanes import read_fences
 from services.state.ledger import fence_key
 from services.state.redis_lane import connect
+from support.any_redis import AnyRedis
 from support.journal import last_seq
 from support.kafka import KafkaServer
 from support.ports import wait_until
-from support.redis import RedisServer
 
 LANES = 4
 SESSION_TIMEOUT_MS = 3_000
@@ -81,9 +81,9 @@ class Chaos:
     """Kafka and Redis of its own, learn, deliver, a mail sink, and workers of decide that come and go."""
 
     def __init__(
-        self, folder: Path, kafka: KafkaServer | None, redis: RedisServer | None, seed: int = 7, lanes: int = LANES
+        self, folder: Path, kafka: KafkaServer | None, redis: AnyRedis | None, seed: int = 7, lanes: int = LANES
     ) -> None:
-        self.kafka, self.redis_server, self.lanes = kafka, redis, lanes
+        self.kafka, self.lanes = kafka, lanes
         self._policy = RestartPolicy(backoff_s=0.1, quick_deaths_max=50)
         settings = {"KAIROS_WATCHDOG_S": "20"}
         if kafka is not None:
@@ -114,8 +114,6 @@ class Chaos:
         try:
             with self.stack:
                 self.redis = connect(self.stack.env()["KAIROS_REDIS__URL"])
-                if self.redis_server is not None:  # one file, so that it can be cut
-                    self.redis.config_set("auto-aof-rewrite-percentage", 0)
                 self.start_decide()
                 yield self
         finally:
@@ -243,19 +241,3 @@ class Chaos:
             # Applied is not published yet: who reads the outputs before has not seen everything.
             behind[f"outbox-{lane}"] = at_now.seq - last_seq(consumer, lane)
         return +behind
-
-    # -- Redis goes back in time
-
-    def aof(self) -> Path:
-        """The file that Redis appends to."""
-        assert self.redis_server is not None
-        folder = self.redis_server.directory
-        return max([*folder.glob("appendonlydir/*.incr.aof"), *folder.glob("appendonly.aof")])
-
-    def set_redis_back(self, size: int) -> None:
-        """Kill Redis, cut its file to `size` bytes (a transaction cut in two is dropped when it is read), start it."""
-        assert self.redis_server is not None
-        self.redis_server.kill()
-        assert self.aof().stat().st_size > size
-        os.truncate(self.aof(), size)
-        self.redis_server.start()

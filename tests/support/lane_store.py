@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from services.state.link import Link
+from services.state.keys import fence
+from services.state.link import link_to
 from services.state.redis_lane import RedisLaneStore
 from services.state.store import Change, LaneStore, Loaded
 
@@ -17,7 +18,7 @@ class BlockingLaneStore:
 
     def __init__(self, url: str, lane: int, timeout_ms: int = 10_000) -> None:
         self._loop = asyncio.new_event_loop()
-        self._store = RedisLaneStore(Link(url, timeout_ms), lane)
+        self._store = RedisLaneStore(link_to(url, fence(lane), timeout_ms), lane)
 
     def load(self, due_until: int | None, limit: int, users: Callable[[list[str]], list[str]]) -> Loaded:
         return self._loop.run_until_complete(self._store.load(due_until, limit, users))

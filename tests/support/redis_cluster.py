@@ -25,7 +25,7 @@ class ClusterNodeServer:
         self.folder.mkdir()
         self._process = ChildProcess("Redis node", self.folder / "redis.log")
 
-    def start(self) -> Self:
+    def start(self, timeout_s: float = 15.0) -> Self:
         options = {
             "port": str(self.port),
             "bind": LOOPBACK,
@@ -41,7 +41,7 @@ class ClusterNodeServer:
         command = [str(redis_binary())]
         for name, value in options.items():
             command += [f"--{name}", value]
-        self._process.start(command, self._answers, 15.0)
+        self._process.start(command, self._answers, timeout_s)
         return self
 
     def _answers(self) -> bool:
@@ -55,8 +55,18 @@ class ClusterNodeServer:
     def client(self) -> redis.Redis:
         return redis.Redis(host=LOOPBACK, port=self.port)
 
+    def aof(self) -> Path:
+        """The file that it appends to."""
+        return max([*self.folder.glob("appendonlydir/*.incr.aof"), *self.folder.glob("appendonly.aof")])
+
     def kill(self) -> None:
         self._process.kill()
+
+    def pause(self) -> None:
+        self._process.pause()
+
+    def resume(self) -> None:
+        self._process.resume()
 
     def stop(self) -> None:
         self._process.stop()
@@ -69,29 +79,47 @@ class RedisClusterServer:
         self.folder = Path(tempfile.mkdtemp(prefix="kairos-cluster-"))
         self.nodes = [ClusterNodeServer(self.folder) for _ in range(6 if replicas else 3)]
         self._replicas = replicas
+        self._made = False
 
     @property
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes)
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Start all nodes and make them a cluster."""
         for node in self.nodes:
             node.start()
+        if self._made:
+            self.wait()
+            return self
         command = ["redis-cli", "--cluster", "create", *(f"{LOOPBACK}:{node.port}" for node in self.nodes)]
         command += ["--cluster-replicas", "1" if self._replicas else "0", "--cluster-yes"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
-        wait_until(self._agreed, "the nodes agree", 20.0, 0.05)
+        self._made = True
+        self.wait()
         return self
 
-    def _agreed(self) -> bool:
+    def kill(self) -> None:
+        """`kill -9` of all nodes; data and ports stay for the next `start`."""
         for node in self.nodes:
+            node.kill()
+
+    def wait(self, timeout_s: float = 20.0) -> None:
+        """Return when every slot has somebody who answers."""
+        wait_until(self._agreed, "the nodes agree", timeout_s, 0.05)
+
+    def _agreed(self) -> bool:
+        return all(self._sound(node) for node in self.nodes)
+
+    def _sound(self, node: ClusterNodeServer) -> bool:
+        try:
             with node.client() as client:
                 if b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO", NEVER_DECODE=[]):
                     return False
-                if self._replicas and client.info("replication").get("master_link_status", "up") != "up":
-                    return False
-        return True
+                return not self._replicas or client.info("replication").get("master_link_status", "up") == "up"
+        except redis.RedisError:
+            return False
 
     def owner(self, key: str) -> ClusterNodeServer:
         """The primary that has `key` now."""
@@ -127,10 +155,21 @@ class RedisClusterServer:
                 with node.client() as client:
                     client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", other)
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Stop all nodes and remove their folder."""
         for node in self.nodes:
             node.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _port_below_bus_limit() -> int:

@@ -7,6 +7,7 @@ import pytest
 
 REQUIRE_SERVICES = "KAIROS_REQUIRE_SERVICES"
 KAFKA_JARS = "KAIROS_TEST_KAFKA_JARS"
+TEST_REDIS = "KAIROS_TEST_REDIS"
 
 
 class MissingServiceError(RuntimeError):
