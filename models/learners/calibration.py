@@ -108,3 +108,53 @@ class OnlinePlatt:
         self.count, self._pivot = state["count"], state["pivot"]
         self._theta, self._cov = state["theta"].copy(), state["cov"].copy()
         self._gains = [list(entry) for entry in state["gains"]]
+
+
+# Bias and slope may move so far at each label; the bias follows the season, the slope hardly moves.
+LEVEL_VARIANCE: Final = (0.05, 0.0001)
+LEVEL_FORGET: Final = 0.9998
+LEVEL_FROM: Final = 500
+
+
+class OnlineLevel:
+    """Level of the log-odds, followed on labels in the order in which they come; half of the correction is served.
+
+    Notes
+    -----
+    A recursive Laplace fit of ``log-odds * a + b`` that forgets. What is needed today is somewhere between what the
+    newest labels ask for, which are old when labels come late, and nothing: their mean did better than either, with
+    labels at once and with labels 500 rows late.
+
+    Examples
+    --------
+    >>> level = OnlineLevel()
+    >>> for i in range(3000):  # half is told, a quarter is true
+    ...     level.learn_one(0.0, int(i % 4 == 0))
+    >>> round(level.serve(0.0), 1)
+    -0.5
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._theta: FloatArray = np.array([0.0, 1.0])
+        self._cov: FloatArray = np.diag(LEVEL_VARIANCE)
+
+    def learn_one(self, log_odds: float, y: int) -> None:
+        """Learn from one score before correction, and its label."""
+        self.count += 1
+        if self.count > LEVEL_FROM:
+            laplace_step(self._theta, self._cov, np.array([1.0, log_odds]), y)
+            self._cov /= LEVEL_FORGET
+            np.fill_diagonal(self._cov, np.minimum(np.diag(self._cov), LEVEL_VARIANCE))
+
+    def serve(self, log_odds: float) -> float:
+        """Log-odds to serve."""
+        return 0.5 * (log_odds + float(self._theta[0] + self._theta[1] * log_odds))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain state."""
+        return {"count": self.count, "theta": self._theta.copy(), "cov": self._cov.copy()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the one that was snapshotted."""
+        self.count, self._theta, self._cov = state["count"], state["theta"].copy(), state["cov"].copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -79,9 +80,32 @@ class SecondOrderLogistic:
         self.sum_sq: FloatArray = np.zeros(dimensions)
         self._center: FloatArray = np.zeros(dimensions)
         self._scale: FloatArray = np.ones(dimensions)
+        self._fixed: npt.NDArray[np.bool_] = np.zeros(dimensions, dtype=bool)
         self._theta, self._cov = self._prior()
         self._kept_x: list[FloatArray] = []
         self._kept_y: list[int] = []
+
+    def grow(self, indicators: Sequence[bool]) -> None:
+        """Take more features, which were 0 in every example before: their weights are as the prior has them.
+
+        Parameters
+        ----------
+        indicators : for **all** features, whether they are 0 or 1 and to be neither centred nor scaled. A rare one
+            would otherwise count in units of its small deviation, and its weight would hardly be held by the prior.
+        """
+        more = len(indicators) - self.dimensions
+        if more <= 0:
+            return
+        self.dimensions = len(indicators)
+        self.mean, self.sum_sq = np.pad(self.mean, (0, more)), np.pad(self.sum_sq, (0, more))
+        self._center = np.pad(self._center, (0, more))
+        self._scale = np.pad(self._scale, (0, more), constant_values=1.0)
+        self._fixed = np.array(indicators, dtype=bool)
+        self._theta = np.pad(self._theta, (0, more))
+        cov = np.eye(self.dimensions + 1) / self.precision
+        cov[:-more, :-more] = self._cov
+        self._cov = cov
+        self._kept_x = [np.pad(x, (0, more)) for x in self._kept_x]
 
     def learn_one(self, x: FloatArray, y: int) -> None:
         self.count += 1
@@ -122,6 +146,7 @@ class SecondOrderLogistic:
             "scale": self._scale.copy(),
             "theta": self._theta.copy(),
             "cov": self._cov.copy(),
+            "fixed": self._fixed.astype(np.float64),
             "kept_x": np.array(self._kept_x).reshape(len(self._kept_x), self.dimensions),
             "kept_y": list(self._kept_y),
         }
@@ -135,6 +160,8 @@ class SecondOrderLogistic:
             self.mean, self.sum_sq = state["mean"].copy(), state["sum_sq"].copy()
             self._center, self._scale = state["center"].copy(), state["scale"].copy()
             self._theta, self._cov = state["theta"].copy(), state["cov"].copy()
+            # States from before features could be fixed have none.
+            self._fixed = state.get("fixed", np.zeros(self.dimensions)).astype(bool)
             self._kept_x, self._kept_y = list(state["kept_x"]), list(state["kept_y"])
         except KeyError as error:
             raise IncompatibleSnapshotError(f"state of {self.name} without {error}") from error
@@ -150,7 +177,8 @@ class SecondOrderLogistic:
         return np.zeros(self.dimensions + 1), cov
 
     def _rescale(self) -> None:
-        center, scale = self.mean.copy(), self.deviation()
+        center = np.where(self._fixed, 0.0, self.mean)
+        scale = np.where(self._fixed, 1.0, self.deviation())
         if self.count > WARM_UP:
             change = np.diag(np.concatenate(([1.0], scale / self._scale)))
             change[0, 1:] = (center - self._center) / self._scale

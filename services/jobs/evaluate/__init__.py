@@ -1,5 +1,6 @@
 """`kairos evaluate`: judge Kairos on your own history before going live (docs/evaluate.md)."""
 
+from services.jobs.evaluate import cli_goals  # its commands register themselves
 from services.jobs.evaluate.cli import evaluate_app
 
-__all__ = ["evaluate_app"]
+__all__ = ["cli_goals", "evaluate_app"]
