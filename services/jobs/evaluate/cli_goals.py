@@ -11,6 +11,7 @@ from services.jobs.evaluate.cli import evaluate_app
 from services.jobs.evaluate.present import finish, watched
 from services.jobs.evaluate.propensity import PropensityProtocol, evaluate_propensity
 from services.jobs.evaluate.rows import read_labelled
+from services.jobs.evaluate.sentiment import SentimentProtocol, evaluate_sentiment, read_texts
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")]
 
@@ -30,4 +31,24 @@ def propensity(
         protocol = PropensityProtocol(delay, score_from)
         rows = read_labelled(data, label, positive, [name.strip() for name in leave_out.split(",") if name.strip()])
         result = evaluate_propensity(rows, protocol, told)
+    finish(result, json_path)
+
+
+@evaluate_app.command()
+def sentiment(
+    data: Annotated[Path, typer.Option(help="CSV, Parquet or JSON lines with text, label and maybe source.")],
+    json_path: Json = None,
+    columns: Annotated[str, typer.Option(help="Column mapping, e.g. text=comment,label=stars.")] = "",
+    positive: Annotated[
+        str, typer.Option(help="Value of the label that is positive; 0/1 and the like need none.")
+    ] = "",
+    test_source: Annotated[str, typer.Option(help="Learn all other sources, score this one.")] = "",
+    score_from: Annotated[float, typer.Option(help="Share of the texts that only teach.")] = 0.1,
+    orders: Annotated[int, typer.Option(help="Seeded shuffles over which figures are averaged.")] = 5,
+) -> None:
+    """Sentiment: is a text positive? Each text is scored before it is learned."""
+    with watched("sentiment", "order", data) as told:
+        protocol = SentimentProtocol(score_from, orders, test_source)
+        texts = read_texts(data, columns, positive, with_source=bool(test_source))
+        result = evaluate_sentiment(texts, protocol, told)
     finish(result, json_path)

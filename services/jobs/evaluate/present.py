@@ -15,6 +15,9 @@ from rich.table import Table
 
 from models.errors import ConfigurationError
 
+NARROWEST = 100
+SHORT = {"average_precision": "avg. prec.", "calibration_error": "calibr."}
+
 Told = Callable[[int, int], None]
 
 
@@ -44,10 +47,11 @@ def finish(result: dict[str, Any], json_path: Path | None) -> None:
     if json_path is not None:
         json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     console = Console()
+    console = Console(width=max(console.width, NARROWEST))
     table = Table(title=f"kairos evaluate {result['task']}: {result['scored_rows']:,} scored")
     table.add_column("", no_wrap=True)
     for name in result["metrics"]:
-        table.add_column(name.replace("_", " "), justify="right", min_width=7)
+        table.add_column(SHORT.get(name, name.replace("_", " ")), justify="right", min_width=6)
     for label, figures in {"kairos": result["metrics"], **result["baselines"]}.items():
         cells = (_number(figures.get(name)) for name in result["metrics"])
         table.add_row(label.replace("_", " "), *cells, style="bold" if label == "kairos" else "")
