@@ -94,10 +94,10 @@ def measure(ground: Ground, rate: int, seconds: int = SECONDS) -> Latency:
     client = ground.redis()
     with ground.process("latency", ["-m", "benchmarks.latency_worker", str(target)], ground.env()) as process:
         _until_settled(ground, process)
-        before = sum(state.received for state in read_lanes(client, PARTITIONS).values())
-        cpu = cpu_s(process.pid)
         published = rate * seconds
         with load(ground, seconds, rate) as producer:
+            before = sum(state.received for state in read_lanes(client, PARTITIONS).values())
+            cpu = cpu_s(process.pid)
             first_s = int(time.time()) + 1 + WARM_S
             if producer.wait(seconds + 60):
                 raise RuntimeError(f"the load ended with {producer.returncode}")
@@ -134,7 +134,10 @@ def _until_settled(ground: Ground, process: subprocess.Popen[str], timeout_s: fl
 
 @contextlib.contextmanager
 def load(ground: Ground, seconds: int, rate: int) -> Iterator[subprocess.Popen[str]]:
-    """A process that publishes `rate` events a second and ends (:mod:`benchmarks.peers.load`)."""
+    """A process that publishes `rate` events a second from now on and ends (:mod:`benchmarks.peers.load`)."""
     argv = ["-m", "benchmarks.peers.load", ground.bootstrap, str(seconds), str(rate)]
     with ground.process("load", argv, ground.peer_env(), python_of(LOAD_VENV)) as process:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            raise RuntimeError("the load ended before it began")
         yield process

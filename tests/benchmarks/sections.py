@@ -139,7 +139,7 @@ def delay(latencies: Sequence[Latency]) -> Section:
         f" {LINGER_MS}), the broker, the fetch, the wait in the lane, the core and Redis. Published to `messages` it is a"
         " few milliseconds later.",
         f"{sum(one.events for one in latencies):,} events in all. The producer (librdkafka, idempotent) is a process of"
-        " its own on the same cores, as are the broker and Redis.",
+        " its own on the same cores, as are the broker and Redis; its events are encoded before it begins.",
         "Time stamps are whole milliseconds, rounded down: what is shown is up to 1 ms too much, never too little.",
     ]
     series = [
