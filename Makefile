@@ -19,7 +19,7 @@ PEERS := tests/benchmarks/peers
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: help setup setup-dev demo test lint format types imports check bench soak bench-peers chaos kafka lock clean
+.PHONY: help setup setup-dev demo test lint format types imports check bench bench-quality soak bench-peers chaos kafka lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench: setup-dev ## Measure speed and size, and write the table
 
 bench-peers: setup-dev ## Measure the other engines beside Kairos (each in a virtual environment of its own) and print the table
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks --only peers $(ARGS)
+
+DATA ?= data
+bench-quality: setup-dev ## Judge every learner on real data, baselines and targets beside (DATA=folder with the data sets)
+	@PYTHONPATH=tests $(BIN)/python -m quality --data $(DATA) $(ARGS)
 
 soak: setup-dev ## Memory of the workers under an overload of 30 minutes (ARGS="--minutes 10"), and write the figure
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(ARGS)

@@ -58,7 +58,8 @@ def churn(  # noqa: PLR0913, PLR0917 - one parameter per option
             task = bar.add_task("churn", total=int(purchases.days[-1] - purchases.days[0]))
             result = evaluate_churn(purchases, protocol, lambda day, last: bar.update(task, completed=day, total=last))
     except ConfigurationError as error:
-        Console(stderr=True).print(f"[red]{error}[/red]", markup=True, highlight=False)
+        told = error if error.where else ConfigurationError(error.message, where=str(data), remedy=error.remedy)
+        Console(stderr=True).print(str(told), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
     if json_path is not None:
         json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -22,6 +22,9 @@ from models.features.churn import DAY_MS
 IntArray = npt.NDArray[np.int64]
 
 EPOCH_MS_FROM: Final = 100_000_000_000
+MOST_DAYS: Final = 36_525
+MOST_MS: Final = 60_000_000_000_000
+MOST_MONEY: Final = 1e12
 _CONDITION = re.compile(r"^\s*(?P<column>.+?)\s*(?P<operator><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*$")
 _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "<=": pc.less_equal,
@@ -123,7 +126,8 @@ def read_purchases(path: Path, columns: str = "", conditions: Sequence[str] = ()
     table = where(whole, conditions)
     skipped = {"not selected by --where": whole.num_rows - table.num_rows}
     ids = _ids(_column(table, mapping["customer_id"]))
-    times = _times_ms(_column(table, mapping["date"]), mapping["date"])
+    kept = " of those that --where keeps" if conditions else ""
+    times = _times_ms(_column(table, mapping["date"]), mapping["date"], kept)
     money = _product(table, mapping["value"])
     known = np.array([customer is not None for customer in ids], dtype=bool)
     timed = times != np.iinfo(np.int64).min
@@ -133,6 +137,15 @@ def read_purchases(path: Path, columns: str = "", conditions: Sequence[str] = ()
     if not len(keep):
         raise ConfigurationError("no row has a customer and a date", where=str(path))
     order = keep[np.argsort(times[keep], kind="stable")]
+    _check_span(times, order, path, mapping["date"], kept)
+    endless = ~np.isfinite(money) & ~np.isnan(money) | (np.abs(money) > MOST_MONEY)
+    if endless[keep].any():
+        row = int(keep[np.flatnonzero(endless[keep])[0]])
+        raise ConfigurationError(
+            f"column {mapping['value']!r}, row {row + 1}{kept}: {money[row]} is no amount of money",
+            where=str(path),
+            remedy="correct it, or leave it out with --where 'column<1000000'",
+        )
     return Purchases(
         customers=[str(ids[index]) for index in order.tolist()],
         days=times[order] // DAY_MS,
@@ -140,6 +153,20 @@ def read_purchases(path: Path, columns: str = "", conditions: Sequence[str] = ()
         rows=whole.num_rows,
         skipped={reason: count for reason, count in skipped.items() if count},
     )
+
+
+def _check_span(times: IntArray, order: IntArray, path: Path, column: str, kept: str) -> None:
+    """A date that is centuries away from the others is a slip, and every day between would be walked."""
+    span_days = int(times[order[-1]] - times[order[0]]) // DAY_MS
+    if span_days > MOST_DAYS:
+        middle = times[order[len(order) // 2]]
+        row = int(max((order[0], order[-1]), key=lambda place: abs(int(times[place] - middle))))
+        told = datetime.fromtimestamp(int(times[row]) / 1000, UTC).date() if abs(times[row]) < MOST_MS else times[row]
+        raise ConfigurationError(
+            f"column {column!r}, row {row + 1}{kept}: {told} is {span_days:,} days away from other dates",
+            where=str(path),
+            remedy="correct it, or leave it out with --where",
+        )
 
 
 def day_number(text: str) -> int:
@@ -189,20 +216,22 @@ def _product(table: pa.Table, expression: str) -> npt.NDArray[np.float64]:
     return product
 
 
-def _times_ms(values: pa.ChunkedArray, name: str) -> IntArray:
+def _times_ms(values: pa.ChunkedArray, name: str, kept: str = "") -> IntArray:
     """Epoch ms; the smallest integer where there is none."""
     kind = values.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         stamped = values.cast(pa.timestamp("ms", tz=getattr(kind, "tz", None)), safe=False).cast(pa.int64())
         return np.asarray(pc.fill_null(stamped, np.iinfo(np.int64).min).to_numpy())
-    texts = values.to_pylist()
-    try:
-        return np.array([np.iinfo(np.int64).min if text in (None, "") else _time_ms(text) for text in texts])
-    except ValueError as error:
-        raise ConfigurationError(
-            f"column {name!r}: {error}",
-            remedy="ISO 8601 (2010-12-09 or 2010-12-09T08:26:00), 20101209, or epoch s / ms",
-        ) from error
+    found = []
+    for row, text in enumerate(values.to_pylist(), start=1):
+        try:
+            found.append(np.iinfo(np.int64).min if text in (None, "") else _time_ms(text))
+        except (ValueError, OverflowError) as error:
+            raise ConfigurationError(
+                f"column {name!r}, row {row}{kept}: {error}",
+                remedy="ISO 8601 (2010-12-09 or 2010-12-09T08:26:00), 20101209, or epoch s / ms",
+            ) from error
+    return np.array(found, dtype=np.int64)
 
 
 def _time_ms(value: str | float) -> int:

@@ -209,7 +209,10 @@ def test_dates_as_people_write_them(tmp_path: Path, date: str, day: int) -> None
     ("text", "told"),
     [
         ("customer_id,date\n1,2010-01-01\n", "no column 'value'"),
-        ("customer_id,date,value\n1,the ides of March,2\n", "date"),
+        ("customer_id,date,value\n1,2010-01-01,2\n1,the ides of March,2\n", "bad.csv: column 'date', row 2"),
+        ("customer_id,date,value\n1,2010-01-01,2\n2,2010-01-02,inf\n", "column 'value', row 2: inf"),
+        ("customer_id,date,value\n1,2010-01-01,2\n2,2010-01-02,2\n3,2910-01-02,2\n", "row 3: 2910-01-02"),
+        ("customer_id,date,value\n", "no row"),
         ("customer_id,date,value\n1,2010-01-01,much\n", "not a number"),
         ("customer_id,date,value\n,2010-01-01,1\n", "no row"),
         ("customer_id,date,value\n1,2010-01-01,1\n", "nothing to score"),
