@@ -113,6 +113,12 @@ class OfferPolicy(Definition):
         description="whether products the user bought before may be offered",
         examples=["allow"],
     )
+    per_category: int = Field(
+        default=0,
+        ge=0,
+        description="most products of one category in a list, for variety; 0: any number",
+        examples=["3"],
+    )
 
 
 class Policy(Definition):

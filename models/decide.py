@@ -21,6 +21,7 @@ from models.chunk import Batch, origin_of
 from models.decisions import BasketExample, Cause, OfferDecision, effect_id
 from models.experiments.count import convert, expose
 from models.lane import LaneState
+from models.offers.past import Past, past_of
 from models.offers.rank import rank_offers
 from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
 from models.profile import dedupe, update
@@ -161,9 +162,9 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
     if plan.visit:
         update.touch(profile, at, brain.session_gap_ms)
     if plan.handler is not None:
-        before_it = tuple(profile.bought) if name == campaigns.ORDERED else ()
+        before_it = past_of(profile) if name == campaigns.ORDERED else None
         plan.handler(profile, event)
-        if name == campaigns.ORDERED:
+        if before_it is not None:
             _order(turn, profile, event, before_it)
     elif plan.feedback:
         campaigns.feedback(turn, profile, event)
@@ -206,16 +207,18 @@ def _moment(turn: Turn, profile: Profile, event: Input) -> None:
             profile.tick_due = before
 
 
-def _order(turn: Turn, profile: Profile, event: Input, bought_before: tuple[str, ...]) -> None:
+def _order(turn: Turn, profile: Profile, event: Input, before_it: Past) -> None:
     churn.returned(profile, event.at, turn.brain.definitions.churn)
     campaigns.attribute_order(turn, profile, event)
-    items = []
+    items, categories = [], []
     for line in event.properties.products or ():
         item = update.item_id(line)
         if item is not None:
             quantity = 1 if line.quantity is None else int(line.quantity)
             items.append((item, (line.name or "")[:120], update.to_minor(line.price or 0.0), quantity))
+            categories.append((line.category or "")[:64])
     if items:
+        bought = before_it.bought[::-1]
         turn.out.effects.append(
             BasketExample(
                 id=effect_id("recs", "basket", event.user, event.message_id),
@@ -223,7 +226,13 @@ def _order(turn: Turn, profile: Profile, event: Input, bought_before: tuple[str,
                 at=event.at,
                 order_id=str(event.properties.order_id or event.message_id),
                 items=items,
-                history=list(bought_before),
+                history=[item for item, _, _ in bought],
+                categories=categories if any(categories) else [],
+                times=[times for _, times, _ in bought],
+                days=[day for _, _, day in bought],
+                recent=before_it.recent[::-1],
+                orders=before_it.orders,
+                first_day=before_it.first_day,
             )
         )
 

@@ -147,7 +147,14 @@ class ChurnExample(msgspec.Struct, frozen=True):
 
 
 class BasketExample(msgspec.Struct, frozen=True):
-    """An order as the recommender learns it: items = [id, name, price_minor, quantity], history = earlier item ids."""
+    """An order as the recommender learns it.
+
+    Parameters
+    ----------
+    items : [id, name, price_minor, quantity]. categories : of the items, "" where not known.
+    history : earlier item ids, oldest first; times, days : how often and on which day last each was bought.
+    recent : items looked at before, the last one last. orders, first_day : of the user before this order.
+    """
 
     topic: ClassVar[str] = "training"
 
@@ -157,6 +164,12 @@ class BasketExample(msgspec.Struct, frozen=True):
     order_id: str
     items: list[tuple[str, str, int, int]]
     history: list[str]
+    categories: list[str] = []
+    times: list[int] = []
+    days: list[int] = []
+    recent: list[str] = []
+    orders: int = 0
+    first_day: int = 0
     type: str = "basket"
 
 

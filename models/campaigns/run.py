@@ -16,6 +16,7 @@ from models.campaigns.quiet import quiet_until
 from models.campaigns.view import user_view
 from models.decisions import Cause, ChurnAlert, MessageCommand, effect_id
 from models.experiments.count import expose
+from models.offers.past import past_of
 from models.offers.rank import rank_items
 from models.profile import update
 from models.profile.state import SENDS, Profile, Send, Timer
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 STEP = "1"
 COMMANDS = {"email": "SendEmail", "push": "SendPush", "log": "SendLog"}
 ORDERED = "Order Completed"
-ORDERED_WITHIN_MS = 7 * 86_400_000
+DAY_MS = 86_400_000
+ORDERED_WITHIN_MS = 7 * DAY_MS
 MESSAGE_ITEMS = 4
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _FLAG_FIELDS = {1: "sent", 2: "opened", 4: "clicked"}
@@ -182,7 +184,7 @@ def _decide(  # noqa: PLR0913 - one place for every path
             expires_at=turn.batch.broker_ms + campaign.expires_after_ms,
             locale=str(profile.attributes.get("locale") or "en-GB"),
             timezone=zone,
-            data=_data(turn, profile, campaign, extra) if reason is None else {},
+            data=_data(turn, profile, campaign, at, extra) if reason is None else {},
             reason=_sentence(campaign, cause) + (f"; not sent: {reason.replace('_', ' ')}" if reason else ""),
             cause=cause,
             suppressed=reason,
@@ -250,17 +252,17 @@ def _address(profile: Profile, channel: str) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def _data(turn: Turn, profile: Profile, campaign: Campaign, extra: dict[str, Any] | None) -> dict[str, Any]:
+def _data(turn: Turn, profile: Profile, campaign: Campaign, at: int, extra: dict[str, Any] | None) -> dict[str, Any]:
     recs, definitions = turn.brain.recs, turn.brain.definitions
     items: list[dict[str, Any]] = []
     if campaign.items == "cart":
         items = [{"id": item, "name": name, "price": price / 100} for item, name, price in profile.cart]
     elif campaign.items == "recommended":
         repeats = definitions.policy.offers.repeats == "allow"
-        for item, _, because in rank_items(profile, recs, size=MESSAGE_ITEMS, repeats=repeats):
-            name, price_minor = recs.items.get(item, ("", 0))
+        for one in rank_items(past_of(profile), recs, day=at // DAY_MS, size=MESSAGE_ITEMS, repeats=repeats):
+            name, price_minor, _ = recs.items.get(one.item, ("", 0, ""))
             if name:
-                items.append({"id": item, "name": name, "price": price_minor / 100, "reason": because})
+                items.append({"id": one.item, "name": name, "price": price_minor / 100, "reason": one.reason})
     data: dict[str, Any] = {
         "name": str(profile.attributes.get("name") or profile.attributes.get("first_name") or ""),
         "items": items,

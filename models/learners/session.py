@@ -13,9 +13,12 @@ import numpy as np
 from models.decisions import BasketExample, ChurnExample
 from models.errors import ConfigurationError, FenceError, IncompatibleSnapshotError
 from models.features import churn
-from models.learners import covisitation, linear
+from models.learners import linear
 from models.learners.envelope import Envelope, pack_state, unpack_state
 from models.learners.pool import Pool
+from models.learners.recommender import Recommender
+from models.offers import recs
+from models.offers.past import Past
 
 SCHEMA: Final = 1
 MIN_EXAMPLES: Final = 500
@@ -135,12 +138,12 @@ class ChurnModel:
 
 
 class RecsModel:
-    """Co-visitation behind a session."""
+    """The recommender behind a session."""
 
-    schema = covisitation.SCHEMA
+    schema = recs.SCHEMA
 
     def __init__(self) -> None:
-        self.items = covisitation.CoVisitation()
+        self.items = Recommender()
         self._decode = msgspec.json.Decoder(BasketExample).decode
 
     def learn(self, value: bytes) -> None:
@@ -148,13 +151,22 @@ class RecsModel:
         example = self._decode(value)
         if example.type != "basket":
             raise msgspec.ValidationError("not a basket example")
-        self.items.learn_basket(example.items, example.history, example.at)
+        history, times, days = example.history, example.times, example.days
+        if len(times) != len(history) or len(days) != len(history):  # of before these were told
+            times, days = [1] * len(history), [0] * len(history)
+        past = Past(
+            list(zip(reversed(history), reversed(times), reversed(days), strict=True)),
+            example.recent[::-1],
+            example.orders,
+            example.first_day,
+        )
+        self.items.learn_basket(example.items, past, example.at, example.categories)
 
     def payload(self) -> bytes:
         return self.items.payload()
 
     def meta(self) -> dict[str, Any]:
-        return {"baskets": self.items.count, "items": len(self.items.items)}
+        return {"baskets": self.items.count, "items": len(self.items.items), "lists": self.items.ranker.count}
 
     def snapshot(self) -> dict[str, Any]:
         return self.items.snapshot()
@@ -165,7 +177,7 @@ class RecsModel:
 
 MODELS: Final[dict[str, type[ChurnModel] | type[RecsModel]]] = {
     linear.NAME: ChurnModel,
-    covisitation.NAME: RecsModel,
+    recs.NAME: RecsModel,
 }
 
 

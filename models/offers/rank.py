@@ -1,25 +1,31 @@
 """Rank items and offers for one user.
 
-Score of an item = co-visitation with what the user saw and bought + the user's own frequency + a little of what is
-popular now (all of it for a newcomer: the cold start). With probability `explore` the first place goes to a random
-one of the list, so that its effect can be learned later; the propensity says how likely each place was.
+Candidates are what the user bought before, what goes with it and with what was viewed, what similar users bought and
+what is popular now (all there is for a newcomer: the cold start). The online-learned re-ranker orders them. With
+probability `explore` the first place goes to a random one of the list, so that its effect can be learned later; the
+propensity says how likely each place was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from config.definitions import Offer, OfferPolicy
 from models.decisions import RankedOffer
+from models.offers.candidates import LIKE_YOU, Candidates, find
+from models.offers.past import Past, past_of
 from models.offers.recs import Recs
 from models.profile.state import Profile
 
-RECENT_WEIGHT = 0.6
-BOUGHT_WEIGHT = 1.0
-FREQUENCY_WEIGHT = 1.6
-POPULAR_WEIGHT = 0.4
+DAY_MS = 86_400_000
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 EXTRA_OFFERS = 2
 
 
@@ -34,39 +40,106 @@ def draw(*parts: str) -> float:
     return xxhash.xxh3_64_intdigest("\x1f".join(parts).encode()) / 2**64
 
 
-def rank_items(profile: Profile, recs: Recs, *, size: int, repeats: bool) -> list[tuple[str, float, str]]:
-    """Best items as (item, score, reason), best first; equal scores by item id."""
-    scores: dict[str, float] = {}
-    because: dict[str, tuple[float, str]] = {}
-    sources: list[tuple[str, float]] = []
-    # The order of `bought` and `recent` is recency: later ones weigh more.
-    for place, (item, times) in enumerate(reversed(profile.bought.items())):
-        weight = min(times, 4) / (1.0 + 0.15 * place)
-        sources.append((item, BOUGHT_WEIGHT * weight))
-        if repeats:
-            scores[item] = FREQUENCY_WEIGHT * (times - 0.5) / (1.0 + 0.1 * place)
-            because[item] = (scores[item], "bought before")
-    for place, item in enumerate(reversed(profile.recent)):
-        sources.append((item, RECENT_WEIGHT / (1.0 + 0.2 * place)))
-    for item, weight in sources:
-        for other, strength in recs.neighbours.get(item, ()):
-            share = weight * strength
-            scores[other] = scores.get(other, 0.0) + share
-            if share > because.get(other, (0.0, ""))[0]:
-                name = recs.items.get(item, (None,))[0]
-                because[other] = (share, f"often bought with {name}" if name else "often bought together")
-    if recs.popular:
-        top = recs.popular[0][1] or 1.0
-        for item, strength in recs.popular[: 4 * size]:
-            share = POPULAR_WEIGHT * strength / top
-            scores[item] = scores.get(item, 0.0) + share
-            if share > because.get(item, (0.0, ""))[0]:
-                because[item] = (share, "popular right now")
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """An item in a user's list: score in log-odds, and why."""
+
+    item: str
+    score: float
+    reason: str
+
+
+def rank_items(past: Past, recs: Recs, *, day: int, size: int, repeats: bool, per_category: int = 0) -> list[Ranked]:
+    """Best items, best first; equal scores by popularity, then by item id.
+
+    Parameters
+    ----------
+    day : since 1970. repeats : whether items bought before may be in it. per_category : most of one category; 0: any.
+    """
+    found = find(recs, past, day)
+    if found is None:  # nothing is learned yet: all that is known is what this user bought
+        own = sorted(enumerate(past.bought), key=lambda one: (-one[1][1], one[0])) if repeats else []
+        return [Ranked(item, float(times), "bought before") for _, (item, times, _) in own[:size]]
+    if repeats:
+        numbers, scores = found.ids, found.x @ recs.ranker
+    else:
+        numbers, scores = found.ids[~found.owned], found.x[~found.owned] @ recs.newcomer
+    scores = scores.round(4)
+    places = best_first(numbers, scores, recs.popular, recs.ids)
     if not repeats:
-        for item in profile.bought:
-            scores.pop(item, None)
-    best = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))[:size]
-    return [(item, round(score, 4), because[item][1]) for item, score in best]
+        numbers_bought = {recs.index[item] for item, _, _ in past.bought if item in recs.index}
+        places = np.array([i for i in places.tolist() if int(numbers[i]) not in numbers_bought], dtype=np.int64)
+    if per_category:
+        places = np.array(_diverse(places.tolist(), numbers, recs, per_category), dtype=np.int64)
+    chosen = places[:size]
+    reasons = _reasons(found, numbers[chosen].tolist(), recs)
+    return [
+        Ranked(recs.ids[number], score, reasons[number])
+        for number, score in zip(numbers[chosen].tolist(), scores[chosen].tolist(), strict=True)
+    ]
+
+
+def best_first(numbers: IntArray, scores: FloatArray, popular: FloatArray, ids: Sequence[str]) -> IntArray:
+    """Places of `numbers`, best first; equal scores: the more popular, then by item id.
+
+    Examples
+    --------
+    >>> best_first(np.array([0, 1, 2]), np.array([1.0, 2.0, 2.0]), np.array([9.0, 1.0, 5.0]), "abc").tolist()
+    [2, 1, 0]
+    """
+    places = np.lexsort((-popular[numbers], -scores))
+    keys = [(-scores[i], -popular[numbers[i]]) for i in places.tolist()]
+    if len(set(keys)) == len(keys):
+        return places
+    triples = sorted((*key, ids[numbers[i]], i) for key, i in zip(keys, places.tolist(), strict=True))
+    return np.array([i for *_, i in triples], dtype=np.int64)
+
+
+def _diverse(places: list[int], numbers: IntArray, recs: Recs, most: int) -> list[int]:
+    """Leave out what would be one too many of its category; items without one are not counted."""
+    had: dict[str, int] = {}
+    kept = []
+    for place in places:
+        category = recs.items[recs.ids[numbers[place]]][2]
+        if category:
+            if had.get(category, 0) >= most:
+                continue
+            had[category] = had.get(category, 0) + 1
+        kept.append(place)
+    return kept
+
+
+def _reasons(found: Candidates, chosen: list[int], recs: Recs) -> dict[int, str]:
+    """Why each item: the strongest thing that points to it."""
+    reasons: dict[int, str] = {}
+    strongest = dict.fromkeys(chosen, 0.0)
+    wanted = np.zeros(len(recs.ids), dtype=np.bool_)
+    wanted[chosen] = True
+    for kind, targets, weights, places in found.evidence:
+        here = np.flatnonzero(wanted[targets])
+        shares = weights[here] * found.weights[places[here]]
+        for target, share, place in zip(targets[here].tolist(), shares.tolist(), places[here].tolist(), strict=True):
+            if share > strongest[target]:
+                strongest[target] = share
+                name = recs.items[recs.ids[found.sources[place]]][0]
+                seen = place >= found.bought
+                reasons[target] = _because("seen" if seen else kind, name)
+    for number, row in zip(chosen, np.searchsorted(found.ids, chosen).tolist(), strict=True):
+        if found.owned[row]:
+            reasons[number] = "bought before"
+        elif number not in reasons:
+            reasons[number] = "popular with customers like you" if found.x[row, LIKE_YOU] > 0.0 else "popular right now"
+    return reasons
+
+
+def _because(kind: str, name: str) -> str:
+    if kind == "seen":
+        return f"because you viewed {name}" if name else "because of what you viewed"
+    if kind == "alike":
+        return f"similar to {name}" if name else "similar to what you bought"
+    if kind == "after":
+        return f"often bought after {name}" if name else "often bought next"
+    return f"often bought with {name}" if name else "often bought together"
 
 
 def propensity(i: int, place: int, n: int, explore: float) -> float:
@@ -101,7 +174,18 @@ def rank_offers(
     open_offers = [offer for offer in offers if offer.enabled and offer.valid_at(at) and eligible(offer)]
     open_offers.sort(key=lambda offer: (-offer.priority, offer.id))
     per_item = [offer for offer in open_offers if offer.kind != "shipping"]
-    base = rank_items(profile, recs, size=policy.size, repeats=policy.repeats == "allow") if per_item else []
+    base = (
+        rank_items(
+            past_of(profile),
+            recs,
+            day=at // DAY_MS,
+            size=policy.size,
+            repeats=policy.repeats == "allow",
+            per_category=policy.per_category,
+        )
+        if per_item
+        else []
+    )
     chosen = 0
     explore = policy.explore if len(base) > 1 else 0.0
     number = draw("explore", user, occurrence)
@@ -112,13 +196,13 @@ def rank_offers(
         order.insert(0, chosen)
     answer: list[RankedOffer] = []
     for place, i in enumerate(order):
-        item, score, reason = base[i]
-        offer = next((o for o in per_item if _fits(o, item)), None)
+        item = base[i].item
+        name, price, category = recs.items.get(item, ("", None, ""))
+        offer = next((o for o in per_item if _fits(o, item, category)), None)
         if offer is None:
             continue
-        name, price = recs.items.get(item, ("", None))
         chance = round(propensity(i, place, len(base), explore), 6)
-        answer.append(RankedOffer(offer.id, item, name, score, reason, chance, price))
+        answer.append(RankedOffer(offer.id, item, name, base[i].score, base[i].reason, chance, price))
     best = answer[0].name if answer else ""
     extra = [offer for offer in open_offers if offer.kind == "shipping"][:EXTRA_OFFERS]
     return answer + [RankedOffer(o.id, None, _named(o, best), 0.0, o.description or "eligible", 1.0) for o in extra]
@@ -131,6 +215,5 @@ def _named(offer: Offer, best: str) -> str:
     return offer.text.format(item=best)
 
 
-def _fits(offer: Offer, item: str) -> bool:
-    # The catalogue knows no categories: an offer for some of them only is made for none, rather than for all.
-    return not offer.categories and (not offer.items or item in offer.items)
+def _fits(offer: Offer, item: str, category: str) -> bool:
+    return (not offer.items or item in offer.items) and (not offer.categories or category in offer.categories)

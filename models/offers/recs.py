@@ -1,24 +1,117 @@
-"""The recommender's snapshot as decide reads it."""
+"""The recommender's snapshot as decide reads it: arrays, shared by all users."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
 from models.learners.envelope import Envelope
+from models.offers.candidates import NAMES, largest
 
-NAME = "recs"
-SCHEMA = 1
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+NAME: Final = "recs"
+SCHEMA: Final = 2
+
+SIMILAR_BASKETS: Final = 40
+TOP: Final = 100
+_FLOOR = 1e-5
+_YOUNG_DAYS = 14.0
+
+# Before anything was learned: what was bought before, then what goes with it, then what sells.
+_FIRST = {
+    "owned": 1.0,
+    "times": 1.0,
+    "share_of_orders": 1.0,
+    "fresh": 0.5,
+    "together_last": 0.3,
+    "together_past": 0.6,
+    "together_seen": 0.6,
+    "after_last": 0.3,
+    "after_past": 0.6,
+    "after_seen": 0.6,
+    "alike": 0.2,
+    "users_like_you": 0.3,
+    "popular": 1.0,
+}
+PRIOR: Final = tuple(_FIRST.get(name, 0.0) for name in NAMES)
+
+
+def facts(shares: FloatArray, usual: FloatArray, reorder: FloatArray, age_days: FloatArray) -> FloatArray:
+    """Popularity, trend, reorder rate and youth as the re-ranker reads them, shape (n, 4).
+
+    Parameters
+    ----------
+    shares, usual : of all purchases lately and in the long run. reorder : how often an item owned is bought again.
+    """
+    found = np.empty((len(shares), 4))
+    found[:, 0] = np.log(shares + _FLOOR) / 4.0 + 2.0
+    found[:, 1] = np.log((shares + _FLOOR) / (usual + _FLOOR))
+    found[:, 2] = np.log(reorder) / 4.0 + 1.0
+    found[:, 3] = youth(age_days)
+    return found
+
+
+def youth(age_days: FloatArray) -> FloatArray:
+    """1 on the day when an item appeared, halving every two weeks."""
+    return np.asarray(2.0 ** (-np.maximum(age_days, 0.0) / _YOUNG_DAYS))
+
+
+def like_you(slots: IntArray, baskets: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Items in the recent baskets that share most with a user's past, flat, with weights.
+
+    Parameters
+    ----------
+    slots : places in `baskets` of the newest baskets of each source, shape (sources, visits); past the end: none.
+    baskets : items of each basket, shape (baskets, items); below 0: none. weights : of the sources.
+    """
+    size = len(baskets)
+    present = slots < size
+    share = weights / np.sqrt(np.maximum(present.sum(axis=1), 1))
+    votes = (present * share[:, None]).ravel()
+    found: FloatArray = np.bincount(slots.ravel(), votes, minlength=size + 1)[:size].astype(np.float64)
+    best = largest(found, SIMILAR_BASKETS)
+    rows = baskets[best]
+    there = rows >= 0
+    strength = found[best] / np.sqrt(np.maximum(there.sum(axis=1), 1))
+    return rows[there], np.broadcast_to(strength[:, None], rows.shape)[there]
 
 
 class RecsPayload(msgspec.Struct, frozen=True):
-    """Catalogue, neighbours of each item by co-visitation, and decayed popularity."""
+    """Payload of a ``recs`` snapshot: arrays as little-endian bytes, items by their number.
 
-    items: dict[str, tuple[str, int]]
-    neighbours: dict[str, list[tuple[str, float]]]
-    popular: list[tuple[str, float]]
+    Parameters
+    ----------
+    items : (id, name, price in minor units, category).
+    together, after, alike : (links an item, targets u2, weights f2); a target past the end is none.
+    popular, usual, reorder : f4. born : i4, day. visits : u2. baskets : u2, an item past the end is none.
+    ranker, newcomer : weights of the re-rankers, of all items and of those new to the user.
+    """
+
+    items: list[tuple[str, str, int, str]]
+    together: tuple[int, bytes, bytes]
+    after: tuple[int, bytes, bytes]
+    alike: tuple[int, bytes, bytes]
+    popular: bytes
+    usual: bytes
+    reorder: bytes
+    born: bytes
+    visits: bytes
+    baskets: bytes
+    basket_items: int
+    ranker: list[float]
+    newcomer: list[float]
+
+
+Table = tuple[IntArray, FloatArray]
+_NO_TABLE: Table = (np.zeros((0, 1), dtype=np.int64), np.zeros((0, 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +120,62 @@ class Recs:
 
     Parameters
     ----------
-    items : item -> (name, price in minor units). neighbours : item -> [(item, weight)]. popular : [(item, weight)].
+    items : item -> (name, price in minor units, category), in the order of their numbers.
+    tables : links by kind: targets and weights of each item; one weight more than items, for places that are free.
+    popular, born : share of purchases lately, and day of appearance, of each item.
+    known : its facts but for youth (:func:`facts`), shape (n, 3).
+    visits, baskets : newest baskets of each item, items of each basket.
+    ranker, newcomer : weights of the re-rankers.
     version : snapshot version, 0 before anything was learned.
     """
 
-    items: dict[str, tuple[str, int]] = field(default_factory=dict)
-    neighbours: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
-    popular: list[tuple[str, float]] = field(default_factory=list)
+    items: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+    popular: FloatArray = field(default_factory=lambda: np.zeros(0))
+    known: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))
+    born: FloatArray = field(default_factory=lambda: np.zeros(0))
+    visits: IntArray = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
+    baskets: IntArray = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
+    ranker: FloatArray = field(default_factory=lambda: np.array(PRIOR))
+    newcomer: FloatArray = field(default_factory=lambda: np.array(PRIOR))
     version: int = 0
+    index: dict[str, int] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
+    best: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def of(
+        cls,
+        items: Mapping[str, tuple[str, int] | tuple[str, int, str]],
+        together: Mapping[str, Sequence[tuple[str, float]]] | None = None,
+        popular: Sequence[tuple[str, float]] = (),
+        version: int = 0,
+    ) -> Recs:
+        """Recs of plain maps, with the weights that stand before anything was learned."""
+        index = {item: number for number, item in enumerate(items)}
+        links = together or {}
+        width = max((len(found) for found in links.values()), default=1) or 1
+        targets, weights = np.full((len(index), width), len(index), dtype=np.int64), np.zeros((len(index), width))
+        for item, found in links.items():
+            for place, (other, weight) in enumerate(found):
+                targets[index[item], place], weights[index[item], place] = index[other], weight
+        shares = np.zeros(len(index))
+        for item, weight in popular:
+            shares[index[item]] = weight
+        shares /= shares.sum() or 1.0
+        n = len(index)
+        return cls(
+            items={item: (one[0], one[1], one[2] if len(one) > 2 else "") for item, one in items.items()},
+            tables={"together": (targets, weights)},
+            popular=shares,
+            known=facts(shares, shares, np.full(n, 0.05), np.zeros(n))[:, :3],
+            born=np.zeros(n),
+            visits=np.ones((n, 1), dtype=np.int64),
+            version=version,
+            index=index,
+            ids=tuple(index),
+            best=_best(shares),
+        )
 
     @classmethod
     def from_envelope(cls, envelope: Envelope) -> Recs:
@@ -48,7 +189,75 @@ class Recs:
         if (envelope.name, envelope.schema) != (NAME, SCHEMA):
             raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not recs schema {SCHEMA}")
         try:
-            payload = msgspec.msgpack.decode(envelope.payload, type=RecsPayload)
-        except msgspec.DecodeError as error:
+            return cls.from_payload(envelope.payload, envelope.version)
+        except (msgspec.DecodeError, ValueError) as error:
             raise IncompatibleSnapshotError(f"recs payload: {error}") from error
-        return cls(payload.items, payload.neighbours, payload.popular, envelope.version)
+
+    @classmethod
+    def from_payload(cls, payload: bytes, version: int = 0) -> Recs:
+        """Recs of the payload of a snapshot."""
+        found = msgspec.msgpack.decode(payload, type=RecsPayload)
+        n = len(found.items)
+        if len(found.ranker) != len(NAMES) or len(found.newcomer) != len(NAMES):
+            raise IncompatibleSnapshotError("the recs snapshot was made for other features than this code computes")
+        baskets = np.frombuffer(found.baskets, dtype="<u2").astype(np.int64).reshape(-1, found.basket_items)
+        popular = _floats(found.popular)
+        return cls(
+            items={item: (name, price, category) for item, name, price, category in found.items},
+            tables={
+                kind: (
+                    np.frombuffer(targets, dtype="<u2").astype(np.int64).reshape(n, width),
+                    np.frombuffer(weights, dtype="<f2").astype(np.float64).reshape(n, width),
+                )
+                for kind, (width, targets, weights) in (
+                    ("together", found.together),
+                    ("after", found.after),
+                    ("alike", found.alike),
+                )
+            },
+            popular=popular,
+            known=facts(popular, _floats(found.usual), _floats(found.reorder), np.zeros(n))[:, :3],
+            born=np.frombuffer(found.born, dtype="<i4").astype(np.float64),
+            visits=np.frombuffer(found.visits, dtype="<u2").astype(np.int64).reshape(n, -1 if n else 1),
+            baskets=np.where(baskets < n, baskets, -1),
+            ranker=np.array(found.ranker),
+            newcomer=np.array(found.newcomer),
+            version=version,
+            index={one[0]: number for number, one in enumerate(found.items)},
+            ids=tuple(one[0] for one in found.items),
+            best=_best(popular),
+        )
+
+    def links(self, kind: str, sources: IntArray) -> tuple[IntArray, FloatArray, IntArray]:
+        """See :class:`models.offers.candidates.Shelf`."""
+        targets, weights = self.tables.get(kind, _NO_TABLE)
+        if not len(targets) or not len(sources):
+            return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)
+        chosen = targets[sources].ravel()
+        there = chosen < len(self.ids)
+        places = np.repeat(np.arange(len(sources)), targets.shape[1])
+        return chosen[there], weights[sources].ravel()[there], places[there]
+
+    def like_you(self, sources: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
+        """See :class:`models.offers.candidates.Shelf`."""
+        return like_you(self.visits[sources], self.baskets, weights)
+
+    def top(self) -> IntArray:
+        """Most popular items, best first."""
+        return self.best
+
+    def facts(self, ids: IntArray, day: int) -> FloatArray:
+        """See :class:`models.offers.candidates.Shelf`."""
+        found = np.empty((len(ids), 4))
+        found[:, :3] = self.known[ids]
+        found[:, 3] = youth(day - self.born[ids])
+        return found
+
+
+def _floats(packed: bytes) -> FloatArray:
+    return np.frombuffer(packed, dtype="<f4").astype(np.float64)
+
+
+def _best(popular: FloatArray) -> IntArray:
+    found = largest(popular, TOP)
+    return found[np.lexsort((found, -popular[found]))]

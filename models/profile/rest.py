@@ -14,6 +14,7 @@ import msgspec
 from models.features.churn import grown
 from models.profile import decay
 from models.profile.state import (
+    RESTING_ITEMS,
     VERSION,
     Contact,
     Exposure,
@@ -24,7 +25,11 @@ from models.profile.state import (
     Send,
     Timer,
     Visit,
+    bought_entry,
+    day_bought,
+    times_bought,
 )
+from models.profile.update import forget_bought
 from models.profile.words import NAME_NUMBERS, NAMES, VALUE_NUMBERS, VALUES
 
 _T = TypeVar("_T")
@@ -53,6 +58,7 @@ def rest(profile: Profile, at: int, caps_ms: int) -> None:
     profile.sends = [send for send in profile.sends if send.at >= (keep if send.flags else keep_untold)]
     profile.session_start = profile.session_events = 0
     decay.forget(profile, at // 1000)
+    forget_bought(profile.bought, RESTING_ITEMS)
     if not profile.seen and not profile.seen_before:
         profile.seen_since = 0  # the next event begins a generation in any case
 
@@ -67,6 +73,7 @@ class Folded(msgspec.Struct, array_like=True, gc=False):
     items, bought, times, recent : ids of what was bought and then of what was looked at besides; how many were bought;
         how often, by place, where it was not once; and the recently seen ones as places in `items`.
     attributes : names and values in turn, with numbers for well-known words.
+    bought_days : days of the last purchases (see `_day_runs`).
     runs : examples that differ by the days between them only: (second, 2 x count + returned, step, features).
     """
 
@@ -111,6 +118,7 @@ class Folded(msgspec.Struct, array_like=True, gc=False):
     exposures: dict[int, Exposure] = {}
     cart: list[tuple[str, str, int]] = []
     answers: dict[str, int] = {}
+    bought_days: list[int] = []
 
 
 _decode = msgspec.msgpack.Decoder(Folded).decode
@@ -148,7 +156,7 @@ def folded(profile: Profile) -> Folded:
         categories=profile.categories,
         items=[_number(item) for item in places],
         bought=len(goods.bought),
-        times={place: times for place, times in enumerate(goods.bought.values()) if times != 1},
+        times={place: times for place, times in enumerate(map(times_bought, goods.bought.values())) if times != 1},
         recent=[places[item] for item in profile.recent],
         score_e6=profile.score_e6,
         alerted=profile.alerted,
@@ -167,6 +175,7 @@ def folded(profile: Profile) -> Folded:
         exposures=contact.exposures,
         cart=visit.cart,
         answers=visit.answers,
+        bought_days=_day_runs([day_bought(entry) for entry in goods.bought.values()], last_seen // _DAY_S),
     )
 
 
@@ -203,7 +212,13 @@ def unfolded(packed: bytes) -> Profile:
         seen_before=seen_before,
         seen_since=found.seen_since,
         goods=Goods(
-            {item: found.times.get(place, 1) for place, item in enumerate(items[: found.bought])}, _samples(found.runs)
+            {
+                item: bought_entry(found.times.get(place, 1), day)
+                for place, (item, day) in enumerate(
+                    zip(items, _run_days(found.bought_days, found.bought, found.last_seen // _DAY_S), strict=False)
+                )
+            },
+            _samples(found.runs),
         ),
         person=Person(_long(found.attributes), _named(found.consent), _forth(found.consent_at, found.first_seen)),
         contact=Contact(found.sends, _named(found.channels), found.exposures),
@@ -229,6 +244,31 @@ def _forth(back: int, now: int) -> int:
     if back > 0:
         return now - back + 1
     return now - back if back else 0
+
+
+def _day_runs(days: list[int], last: int) -> list[int]:
+    """Days of purchases, as (days before the user was last seen, how many in a row) in turn; 0 days: nothing.
+
+    Examples
+    --------
+    >>> _day_runs([90, 90, 97, 0], 100), _run_days([11, 2, 4, 1, 0, 1], 4, 100)
+    ([11, 2, 4, 1, 0, 1], [90, 90, 97, 0])
+    """
+    runs: list[int] = []
+    for day in days:
+        back = _back(day, last)
+        if runs and runs[-2] == back:
+            runs[-1] += 1
+        else:
+            runs += (back, 1)
+    return [] if len(runs) == 2 and runs[0] == 0 else runs
+
+
+def _run_days(runs: list[int], count: int, last: int) -> list[int]:
+    """What :func:`_day_runs` was made of; of a profile that was stored without them: not known."""
+    if not runs:
+        return [0] * count
+    return [_forth(back, last) for back, times in zip(runs[::2], runs[1::2], strict=True) for _ in range(times)]
 
 
 def _number(item: str) -> str | int:

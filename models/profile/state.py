@@ -15,7 +15,8 @@ import msgspec
 VERSION = 2
 
 RECENT_ITEMS = 8
-BOUGHT_ITEMS = 12
+BOUGHT_ITEMS = 64
+RESTING_ITEMS = 24
 CART_ITEMS = 4
 CATEGORIES = 6
 SENDS = 12
@@ -70,10 +71,35 @@ class Sample(msgspec.Struct, array_like=True, gc=False):
 
 
 class Goods(msgspec.Struct, array_like=True, gc=False):
-    """Section that orders touch, and ticks of silence. The order of `bought` (item -> times) is recency."""
+    """Section that orders touch, and ticks of silence.
+
+    The order of `bought` is recency; an entry is how often and when last (:func:`bought_entry`).
+    """
 
     bought: dict[str, int] = {}
     samples: list[Sample] = []
+
+
+def bought_entry(times: int, day: int) -> int:
+    """How often an item was bought (at most 255) and on which day last (since 1970; 0: not known), as one number.
+
+    Examples
+    --------
+    >>> entry = bought_entry(3, 14_600)
+    >>> times_bought(entry), day_bought(entry)
+    (3, 14600)
+    """
+    return max(day, 0) << 8 | min(times, 255)
+
+
+def times_bought(entry: int) -> int:
+    """How often, of an entry of `bought`."""
+    return entry & 255
+
+
+def day_bought(entry: int) -> int:
+    """On which day last, of an entry of `bought`; 0: not known."""
+    return entry >> 8
 
 
 class Person(msgspec.Struct, array_like=True, gc=False):
@@ -200,7 +226,7 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def bought(self) -> dict[str, int]:
-        """Items bought, the latest last, with how often."""
+        """Items bought, the latest last; an entry is how often and when last (:func:`bought_entry`)."""
         return self.open_goods().bought
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from models.events import MAX_AMOUNT
@@ -16,6 +16,9 @@ from models.profile.state import (
     E4,
     RECENT_ITEMS,
     Profile,
+    bought_entry,
+    day_bought,
+    times_bought,
 )
 from models.wire import Input, Product, Properties
 
@@ -85,7 +88,8 @@ def touch(profile: Profile, at_ms: int, session_gap_ms: int) -> None:
     profile.last_seen_ms = at_ms
 
 
-def _remember_item(profile: Profile, item: str) -> None:
+def remember_item(profile: Profile, item: str) -> None:
+    """The item was looked at: it is the newest of the recent ones."""
     recent = profile.recent
     if item in recent:
         recent.remove(item)
@@ -123,7 +127,7 @@ def viewed(profile: Profile, event: Input) -> None:
     properties = event.properties
     item = item_id(properties)
     if item is not None:
-        _remember_item(profile, item)
+        remember_item(profile, item)
     if properties.category:
         _like_category(profile, properties.category[:64], 1, at)
 
@@ -135,7 +139,7 @@ def added(profile: Profile, event: Input) -> None:
     properties = event.properties
     item = item_id(properties)
     if item is not None:
-        _remember_item(profile, item)
+        remember_item(profile, item)
         if event.at > profile.last_order_ms and item not in [line[0] for line in profile.cart]:
             profile.cart.append((item, (properties.name or item)[:80], to_minor(properties.price or 0.0)))
             if len(profile.cart) > CART_ITEMS:
@@ -171,19 +175,33 @@ def ordered(profile: Profile, event: Input) -> None:
     profile.money_minor += value
     decay.bump(profile, decay.ORDERS, 1.0, at)
     decay.bump(profile, decay.SPEND, value / 100, at)
-    bought = profile.bought
+    bought = []
     for line in event.properties.products or ():
         item = item_id(line)
         if item is None:
             continue
-        bought[item] = bought.pop(item, 0) + 1  # moved to the end: the order of the keys is recency
+        bought.append(item)
         if line.category:
             _like_category(profile, line.category[:64], 3, at)
-    while len(bought) > BOUGHT_ITEMS:
-        # The one bought least often goes, the longest ago first.
-        del bought[min(bought, key=bought.__getitem__)]
+    remember_bought(profile.bought, bought, day)
     if profile.cart and event.at >= profile.last_order_ms:
         profile.cart = []
+
+
+def remember_bought(bought: dict[str, int], items: Iterable[str], day: int, most: int = BOUGHT_ITEMS) -> None:
+    """Add the items of an order to what a user bought; the ones bought least often go, the longest ago first."""
+    for item in items:
+        entry = bought.pop(item, 0)  # moved to the end: the order of the keys is recency
+        bought[item] = bought_entry(times_bought(entry) + 1, max(day, day_bought(entry)))
+    forget_bought(bought, most)
+
+
+def forget_bought(bought: dict[str, int], most: int) -> None:
+    """Keep at most so many items."""
+    if len(bought) > most:
+        places = {item: place for place, item in enumerate(bought)}
+        for item in sorted(bought, key=lambda one: (times_bought(bought[one]), places[one]))[: len(bought) - most]:
+            del bought[item]
 
 
 def refunded(profile: Profile, event: Input) -> None:

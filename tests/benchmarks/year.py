@@ -19,7 +19,7 @@ from models.chunk import Batch, merge, read_chunk
 from models.decisions import BasketExample, ChurnExample, MessageCommand
 from models.delivery import State, feedback
 from models.learners.session import ChurnModel, RecsModel
-from models.offers.recs import Recs, RecsPayload
+from models.offers.recs import Recs
 from models.wire import Record
 from services.demo.events import ShopEvent, ShopEvents
 from services.demo.history import History
@@ -78,8 +78,7 @@ class YearLane:
 
     def teach(self) -> None:
         """Decide with what was learned up to now."""
-        payload = msgspec.msgpack.decode(self.recs.payload(), type=RecsPayload)
-        recs = Recs(payload.items, payload.neighbours, payload.popular, 1)
+        recs = Recs.from_payload(self.recs.payload(), 1)
         self.brain = self.brain.with_models(self.churn.linear_model(), recs)
 
     def _chunk(self, index: int, name: str, found: list[tuple[int, bytes]]) -> Batch:

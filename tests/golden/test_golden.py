@@ -104,7 +104,7 @@ def test_G002_cart_ordered_in_time() -> None:  # noqa: N802
     add ---- order ------------ (nothing due)
              exposed to aa-check, thanks, offers
     """
-    recs = Recs(
+    recs = Recs.of(
         items={"85123A": ("White lantern", 255), "p2": ("Candle", 99)},
         popular=[("p2", 2.0), ("85123A", 1.0)],
         version=4,

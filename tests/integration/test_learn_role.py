@@ -124,7 +124,7 @@ def test_killed_learner_skips_nothing_and_repeats_nothing(
             assert pack_state(found.model.snapshot()) == pack_state(expected.model.snapshot())
         latest = reader.latest(["churn", "recs"])
         assert LinearModel.from_envelope(reader.load("churn", latest["churn"])).learned
-        assert Recs.from_envelope(reader.load("recs", latest["recs"])).popular
+        assert Recs.from_envelope(reader.load("recs", latest["recs"])).ids
         assert "learn_stopped" in (tmp_path / "learn.log").read_text(), "SIGTERM ends it in order"
         client.flushdb()
 

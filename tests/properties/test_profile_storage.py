@@ -22,7 +22,7 @@ from support.lane import BROKER_MS, DAY_MS, HOUR_MS, MINUTE_MS, identify, ms, or
 START = ms("2010-03-01 06:00")
 USERS = ["anna", "ben"]
 ITEMS = ["22423", "85123A", "20725", "007"]
-RECS = Recs(
+RECS = Recs.of(
     {item: (f"Item {item}", 250) for item in ITEMS},
     {"22423": [("20725", 2.0)], "85123A": [("007", 1.0), ("22423", 0.5)]},
     [("20725", 2.0), ("22423", 1.0)],

@@ -99,7 +99,7 @@ def where(table: pa.Table, conditions: Sequence[str]) -> pa.Table:
         match = _CONDITION.match(condition)
         if match is None:
             raise ConfigurationError(f"--where {condition!r}", remedy="column, one of < <= > >= = !=, value")
-        values = _column(table, match["column"])
+        values = column_of(table, match["column"])
         try:
             value = pa.scalar(match["value"]).cast(values.type)
         except pa.ArrowInvalid as error:
@@ -125,9 +125,9 @@ def read_purchases(path: Path, columns: str = "", conditions: Sequence[str] = ()
     mapping = parse_columns(columns, ("customer_id", "date", "value"))
     table = where(whole, conditions)
     skipped = {"not selected by --where": whole.num_rows - table.num_rows}
-    ids = _ids(_column(table, mapping["customer_id"]))
+    ids = ids_of(column_of(table, mapping["customer_id"]))
     kept = " of those that --where keeps" if conditions else ""
-    times = _times_ms(_column(table, mapping["date"]), mapping["date"], kept)
+    times = times_of(column_of(table, mapping["date"]), mapping["date"], kept)
     money = _product(table, mapping["value"])
     known = np.array([customer is not None for customer in ids], dtype=bool)
     timed = times != np.iinfo(np.int64).min
@@ -187,7 +187,8 @@ def _utc(value: datetime) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column by name; an error names those that there are."""
     if name not in table.column_names:
         raise ConfigurationError(
             f"there is no column {name!r}",
@@ -196,7 +197,8 @@ def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
     return table[name]
 
 
-def _ids(values: pa.ChunkedArray) -> list[str | None]:
+def ids_of(values: pa.ChunkedArray) -> list[str | None]:
+    """Ids as text, None where there is none."""
     if pa.types.is_floating(values.type):
         # 13085.0 is an integer id that once shared its column with missing values.
         known = [None if value is None or math.isnan(value) else value for value in values.to_pylist()]
@@ -207,7 +209,7 @@ def _ids(values: pa.ChunkedArray) -> list[str | None]:
 def _product(table: pa.Table, expression: str) -> npt.NDArray[np.float64]:
     product = np.ones(table.num_rows)
     for name in expression.split("*") if expression not in table.column_names else [expression]:
-        values = _column(table, name.strip())
+        values = column_of(table, name.strip())
         try:
             numbers = values.cast(pa.float64(), safe=False)
         except pa.ArrowInvalid as error:
@@ -216,7 +218,7 @@ def _product(table: pa.Table, expression: str) -> npt.NDArray[np.float64]:
     return product
 
 
-def _times_ms(values: pa.ChunkedArray, name: str, kept: str = "") -> IntArray:
+def times_of(values: pa.ChunkedArray, name: str, kept: str = "") -> IntArray:
     """Epoch ms; the smallest integer where there is none."""
     kind = values.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):

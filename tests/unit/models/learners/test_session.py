@@ -152,7 +152,7 @@ def test_recs_session_learns_baskets() -> None:
         session.apply([Lying(offset, msgspec.json.encode(basket))], offset, offset + 1)
     envelope = session.snapshot(1)
     assert envelope is not None
-    assert envelope.meta == {"baskets": 3, "items": 2}
+    assert envelope.meta == {"baskets": 3, "items": 2, "lists": 0}
     other = LearnSession("recs")
     other.restore(session.checkpoint())
     assert other.checkpoint() == session.checkpoint()

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from config.definitions import Offer, OfferPolicy
 from models.decisions import RankedOffer
-from models.offers.rank import propensity, rank_items, rank_offers
+from models.offers.past import past_of
+from models.offers.rank import Ranked, propensity, rank_items, rank_offers
 from models.offers.recs import Recs
-from models.profile.state import Goods, Profile
+from models.profile.state import Goods, Profile, bought_entry
 
 ITEMS = {f"p{i}": (f"Product {i}", 100 * i) for i in range(12)}
-RECS = Recs(
-    items=ITEMS,
-    neighbours={"p0": [("p1", 0.9), ("p2", 0.5)], "p3": [("p2", 0.8)]},
+TOGETHER = {"p0": [("p1", 0.9), ("p2", 0.5)], "p3": [("p2", 0.8)]}
+RECS = Recs.of(
+    ITEMS,
+    TOGETHER,
     popular=[(f"p{i}", 12.0 - i) for i in range(12)],
     version=3,
 )
@@ -45,6 +47,10 @@ def rank(
         occurrence=occurrence,
         eligible=lambda one: one.id not in refuse,
     )
+
+
+def items(profile: Profile, recs: Recs, size: int, *, repeats: bool = True, per_category: int = 0) -> list[Ranked]:
+    return rank_items(past_of(profile), recs, day=14_610, size=size, repeats=repeats, per_category=per_category)
 
 
 # ------------------------------------------------------------------ propensities
@@ -92,28 +98,38 @@ def test_the_same_decision_is_the_same_list() -> None:
 
 
 def test_cold_start_is_what_is_popular() -> None:
-    found = rank_items(Profile(), RECS, size=3, repeats=True)
-    assert [(item, why) for item, _, why in found] == [(f"p{i}", "popular right now") for i in range(3)]
+    found = items(Profile(), RECS, size=3)
+    assert [(one.item, one.reason) for one in found] == [(f"p{i}", "popular right now") for i in range(3)]
 
 
 def test_nothing_learned_is_no_list() -> None:
-    assert rank_items(Profile(), Recs(), size=3, repeats=True) == []
+    assert items(Profile(), Recs(), size=3) == []
     assert rank(recs=Recs()) == []
+
+
+def test_before_anything_is_learned_a_user_s_own_purchases_are_the_list() -> None:
+    profile = Profile(goods=Goods({"x": bought_entry(1, 14_600), "y": bought_entry(2, 14_590)}))
+    found = rank(profile, recs=Recs())
+    assert [(one.item, one.reason) for one in found] == [("y", "bought before"), ("x", "bought before")]
+    assert items(profile, Recs(), size=5, repeats=False) == []
 
 
 def test_bought_together_beats_popular_and_says_so() -> None:
     profile = Profile(recent=["p3"])
-    best = rank_items(profile, Recs(items=ITEMS, neighbours=RECS.neighbours), size=5, repeats=True)
-    assert best == [("p2", 0.48, "often bought with Product 3")]
+    best = items(profile, Recs.of(ITEMS, TOGETHER), size=5)
+    assert [(one.item, one.reason) for one in best] == [("p2", "because you viewed Product 3")]
+    profile = Profile(goods=Goods({"p3": bought_entry(1, 14_600)}))
+    best = items(profile, RECS, size=5)
+    assert {one.item: one.reason for one in best[:2]} == {"p3": "bought before", "p2": "often bought with Product 3"}
 
 
 def test_repeats_are_a_policy() -> None:
-    profile = Profile(goods=Goods({"p9": 3, "p0": 1}))
-    with_repeats = rank_items(profile, RECS, size=12, repeats=True)
-    without = rank_items(profile, RECS, size=12, repeats=False)
-    assert with_repeats[0][0] == "p9"
-    assert ("p9", "bought before") in [(item, why) for item, _, why in with_repeats]
-    assert {"p9", "p0"} & {item for item, _, _ in without} == set()
+    profile = Profile(goods=Goods({"p9": bought_entry(3, 14_600), "p0": bought_entry(1, 14_600)}))
+    with_repeats = items(profile, RECS, size=12)
+    without = items(profile, RECS, size=12, repeats=False)
+    assert with_repeats[0].item == "p9"
+    assert ("p9", "bought before") in [(one.item, one.reason) for one in with_repeats]
+    assert {"p9", "p0"} & {one.item for one in without} == set()
 
 
 @settings(max_examples=50)
@@ -123,10 +139,10 @@ def test_repeats_are_a_policy() -> None:
     st.integers(1, 12),
 )
 def test_lists_are_sorted_unique_and_bounded(bought: dict[str, int], recent: list[str], size: int) -> None:
-    found = rank_items(Profile(goods=Goods(bought), recent=recent), RECS, size=size, repeats=True)
-    scores = [score for _, score, _ in found]
+    found = items(Profile(goods=Goods(bought), recent=recent), RECS, size=size)
+    scores = [one.score for one in found]
     assert scores == sorted(scores, reverse=True)
-    assert len({item for item, _, _ in found}) == len(found) <= size
+    assert len({one.item for one in found}) == len(found) <= size
 
 
 # ------------------------------------------------------------------ offers
@@ -144,8 +160,22 @@ def test_the_offer_of_highest_priority_that_may_be_made() -> None:
     assert {one.item: one.offer for one in found} == {"p1": "ten"} | dict.fromkeys(["p0", "p2", "p3", "p4"], "plain")
 
 
-def test_an_offer_for_some_categories_is_not_made_for_every_product() -> None:
-    assert rank(offers=(offer("lamps", "discount", percent=10, categories=["Lamps"]),)) == []
+CATEGORIES = Recs.of(
+    {f"p{i}": (f"Product {i}", 100 * i, "Lamps" if i % 3 else "Bowls") for i in range(12)},
+    popular=[(f"p{i}", 12.0 - i) for i in range(12)],
+)
+
+
+def test_an_offer_for_some_categories_is_made_for_their_products_only() -> None:
+    lamps = offer("lamps", "discount", percent=10, categories=["Lamps"])
+    assert rank(offers=(lamps,)) == [], "no category is known"
+    found = rank(offers=(lamps, offer("plain")), recs=CATEGORIES, size=6)
+    assert {one.item: one.offer for one in found} == {f"p{i}": "lamps" if i % 3 else "plain" for i in range(6)}
+
+
+def test_variety_is_a_policy() -> None:
+    found = items(Profile(), CATEGORIES, size=10, per_category=2)
+    assert [one.item for one in found] == ["p0", "p1", "p2", "p3"]
 
 
 def test_offers_without_a_product_stand_behind_and_read_well() -> None:

@@ -24,7 +24,9 @@ from models.profile.state import (
     Profile,
     Send,
     Timer,
+    day_bought,
     fields_of,
+    times_bought,
 )
 from models.wire import Product, Properties
 from support.lane import DAY_MS, HOUR_MS, event_of, identify, ms, order, track
@@ -156,7 +158,8 @@ def test_orders_make_recency_frequency_and_money() -> None:
     assert (profile.orders, profile.purchase_days, profile.money_minor) == (3, 2, 1750)
     assert (profile.first_order, profile.last_order_ms) == (AT // 1000, AT + 60 * DAY_MS)
     assert profile.recent_purchases == 1.5
-    assert profile.bought == {"p1": 3}
+    assert {item: times_bought(entry) for item, entry in profile.bought.items()} == {"p1": 3}
+    assert day_bought(profile.bought["p1"]) == AT // DAY_MS + 60
     assert profile.mean_gap_days() == 60
     assert profile.expected_next_order_ms() == AT + 120 * DAY_MS
 
@@ -190,7 +193,7 @@ def test_what_was_bought_least_often_is_forgotten_first() -> None:
     for number in range(BOUGHT_ITEMS):
         told(profile, order("u1", AT + 2 + number, products=[{"product_id": f"x{number}"}]))
     assert len(profile.bought) == BOUGHT_ITEMS
-    assert profile.bought["p1"] == 2
+    assert times_bought(profile.bought["p1"]) == 2
     assert "x0" not in profile.bought
     assert list(profile.bought)[-1] == f"x{BOUGHT_ITEMS - 1}"
 

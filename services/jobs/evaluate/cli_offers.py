@@ -1,0 +1,68 @@
+"""The `kairos evaluate` commands for recommendations and offers: next-basket, next-item, bandit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+from services.jobs.evaluate.bandit import evaluate_bandit, read_log
+from services.jobs.evaluate.cli import evaluate_app
+from services.jobs.evaluate.interactions import read_interactions
+from services.jobs.evaluate.present import finish, watched
+from services.jobs.evaluate.recommend import evaluate_next_basket, evaluate_next_item
+
+Json = Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")]
+Columns = Annotated[str, typer.Option(help="Column mapping, e.g. item_id=stock_code,name=description.")]
+Where = Annotated[list[str] | None, typer.Option(help="Keep rows that satisfy this, e.g. 'quantity>0'.")]
+From = Annotated[float, typer.Option(help="Share of the baskets or events, from the first, that only teach.")]
+
+
+@evaluate_app.command("next-basket")
+def next_basket(
+    data: Annotated[Path, typer.Option(help="CSV, Parquet or JSON lines: customer_id, basket_id, item_id, timestamp.")],
+    json_path: Json = None,
+    columns: Columns = "",
+    where: Where = None,
+    score_from: From = 0.5,
+) -> None:
+    """Next basket: which items will a customer order, of all and of those new to the customer? NDCG@10."""
+    wanted = ("customer_id", "basket_id", "item_id", "timestamp")
+    with watched("next-basket", "basket", data) as told:
+        result = evaluate_next_basket(read_interactions(data, columns, where or [], wanted), score_from, told)
+    finish(result, json_path)
+
+
+@evaluate_app.command("next-item")
+def next_item(
+    data: Annotated[Path, typer.Option(help="CSV, Parquet or JSON lines: user_id, item_id, timestamp.")],
+    json_path: Json = None,
+    columns: Columns = "",
+    where: Where = None,
+    score_from: From = 0.5,
+    repeats: Annotated[str, typer.Option(help="allow, or exclude: items that the user had are not ranked.")] = "allow",
+) -> None:
+    """Next item: which one does a user take next? One target per event."""
+    if repeats not in {"allow", "exclude"}:
+        raise typer.BadParameter("allow or exclude", param_hint="--repeats")
+    mode = cast("Literal['allow', 'exclude']", repeats)
+    with watched("next-item", "event", data) as told:
+        history = read_interactions(data, columns, where or [], ("user_id", "item_id", "timestamp"))
+        result = evaluate_next_item(history, mode, score_from, told)
+    finish(result, json_path)
+
+
+@evaluate_app.command()
+def bandit(
+    data: Annotated[Path, typer.Option(help="CSV, Parquet or JSON lines: action, reward, propensity and context.")],
+    json_path: Json = None,
+    columns: Annotated[str, typer.Option(help="Column mapping, e.g. action=variant,propensity=p.")] = "",
+    context: Annotated[str, typer.Option(help="Context columns a,b; without it, all others.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Shuffles of the file.")] = 10,
+) -> None:
+    """Bandit: what would Kairos have earned in place of the policy that wrote the log? Replay, IPS, SNIPS, DR."""
+    names = [name.strip() for name in context.split(",") if name.strip()]
+    with watched("bandit", "shuffle", data) as told:
+        result = evaluate_bandit(read_log(data, columns, names), seeds, told)
+    finish(result, json_path)
