@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.definitions import Campaign, Definitions, Experiment, Metric
+from config.codes import code32
+from config.definitions import Campaign, Definitions, Experiment
+from config.metric import ORDERED
 from models.campaigns.conditions import Condition, Conditions, compile_condition
 from models.campaigns.index import CampaignIndex
 from models.events import FEEDBACK_EVENTS
-from models.experiments.assign import Assigner
+from models.experiments.count import REFUNDS, VIEWED
+from models.experiments.trial import Counted, Trial
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from models.profile.state import Profile
@@ -30,15 +33,22 @@ class Plan:
     ----------
     handler : what it changes in the profile. feedback : whether it tells what became of a message. visit : whether the
         user was there, which a mail that was delivered does not say.
-    metrics, exposes : experiments whose conversion or exposure it is. answers : campaigns whose wait it ends.
-    starts : whether it starts a campaign, at once or later. offers : whether offers are decided on it.
+    metrics, exposes : experiments whose conversion or exposure it is; `mark` stands in profiles of users who need not
+        be asked about `exposes` any more. refunds : experiments from whose metrics it takes back. viewed : experiments
+        by id, if an outside service tells with it what it showed. order : whether it is to be remembered.
+    answers : campaigns whose wait it ends. starts : whether it starts a campaign, at once or later. offers : whether
+        offers are decided on it.
     """
 
     handler: Callable[[Profile, Input], Any] | None = None
     feedback: bool = False
     visit: bool = True
-    metrics: tuple[tuple[Experiment, Metric], ...] = ()
-    exposes: tuple[Experiment, ...] = ()
+    metrics: tuple[tuple[Trial, tuple[Counted, ...]], ...] = ()
+    exposes: tuple[Trial, ...] = ()
+    mark: int = 0
+    refunds: tuple[Trial, ...] = ()
+    viewed: Mapping[str, Trial] | None = None
+    order: bool = False
     answers: tuple[Campaign, ...] = ()
     starts: bool = False
     offers: bool = False
@@ -56,16 +66,19 @@ class Brain:
     """
 
     __slots__ = (
-        "_assigners",
         "churn",
         "conditions",
         "definitions",
+        "has_covariates",
         "index",
+        "marks",
         "offer_conditions",
+        "orders_ms",
         "plans",
         "policy_version",
         "recs",
         "session_gap_ms",
+        "trials",
     )
 
     def __init__(self, definitions: Definitions, churn: LinearModel | None = None, recs: Recs | None = None) -> None:
@@ -78,8 +91,12 @@ class Brain:
         texts = {c.when for c in definitions.campaigns if c.when} | {o.when for o in definitions.offers if o.when}
         self.conditions: dict[str, Condition] = {text: compile_condition(text) for text in sorted(texts)}
         self.offer_conditions = Conditions(self.conditions[offer.when] for offer in definitions.offers if offer.when)
-        self._assigners = {experiment.id: Assigner(experiment) for experiment in definitions.experiments}
-        self.plans = _plans(definitions, self.index)
+        self.trials = {experiment.id: Trial(experiment) for experiment in definitions.experiments}
+        self.has_covariates = any(trial.covariates for trial in self.trials.values())
+        keeps = [trial.refund_ms + trial.lateness_ms for trial in self.trials.values() if trial.of_orders]
+        self.orders_ms = max(keeps, default=0)
+        self.plans = _plans(definitions, self.index, self.trials)
+        self.marks = frozenset(plan.mark for plan in self.plans.values() if plan.mark)
 
     def with_models(self, churn: LinearModel, recs: Recs) -> Brain:
         """The same policies with other snapshots; what was compiled is shared."""
@@ -96,19 +113,28 @@ class Brain:
 
     def assign(self, experiment: Experiment, user: str) -> str | None:
         """Variant of `user`, or None when the user takes no part."""
-        return self._assigners[experiment.id].variant(user)
+        return self.trials[experiment.id].variant(user)
 
 
-def _plans(definitions: Definitions, index: CampaignIndex) -> dict[str, Plan]:
+def _plans(definitions: Definitions, index: CampaignIndex, trials: Mapping[str, Trial]) -> dict[str, Plan]:
     """Plan of every event name that means anything; of all others it is :data:`NO_PLAN`."""
-    metrics: dict[str, list[tuple[Experiment, Metric]]] = {}
-    exposes: dict[str, list[Experiment]] = {}
-    for experiment in definitions.experiments:
-        if experiment.enabled and experiment.expose_on.event is not None:
-            exposes.setdefault(experiment.expose_on.event, []).append(experiment)
-        for metric in experiment.metrics:
-            metrics.setdefault(metric.event, []).append((experiment, metric))
+    metrics: dict[str, list[tuple[Trial, tuple[Counted, ...]]]] = {}
+    exposes: dict[str, list[Trial]] = {}
+    for trial in trials.values():
+        event = trial.experiment.expose_on.event
+        if event is not None and event != VIEWED and trial.open:
+            exposes.setdefault(event, []).append(trial)
+        named = (name for metric in trial.experiment.metrics for name in (metric.event, metric.denominator_event))
+        for name in dict.fromkeys(named):
+            if name is not None:
+                metrics.setdefault(name, []).append((trial, trial.listening(name)))
+    refunds = tuple(trial for trial in trials.values() if trial.refund_ms and trial.of_orders)
+    ledger = any(trial.of_orders for trial in trials.values())
+    told = dict.fromkeys(REFUNDS, refunds) if refunds else {}
     offers = frozenset(definitions.policy.offers.decide_on)
+    every = {*HANDLERS, *FEEDBACK_NAMES, *metrics, *exposes, *index.names, *offers}
+    if trials:
+        every.add(VIEWED)
     return {
         name: Plan(
             handler=HANDLERS.get(name),
@@ -116,9 +142,19 @@ def _plans(definitions: Definitions, index: CampaignIndex) -> dict[str, Plan]:
             visit=name not in FEEDBACK_NAMES or name in VISITS,
             metrics=tuple(metrics.get(name, ())),
             exposes=tuple(exposes.get(name, ())),
+            mark=_mark(exposes.get(name, ())),
+            refunds=told.get(name, ()),
+            viewed=trials if name == VIEWED else None,
+            order=ledger and name == ORDERED,
             answers=index.cancelled_by(name),
             starts=index.listens(name),
             offers=name in offers,
         )
-        for name in {*HANDLERS, *FEEDBACK_NAMES, *metrics, *exposes, *index.names, *offers}
+        for name in every
     }
+
+
+def _mark(exposes: Iterable[Trial]) -> int:
+    """A number for a set of experiments as they are now; 0 for none."""
+    texts = [trial.experiment.model_dump_json() for trial in exposes]
+    return code32("\n".join(texts)) if texts else 0

@@ -6,20 +6,21 @@ what lets the audit replay the log and compare.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import xxhash
 
-from config.definitions import Experiment, Offer
+from config.definitions import Offer
 from models import churn
-from models.brain import NO_PLAN, Brain
+from models.brain import NO_PLAN, Brain, Plan
 from models.campaigns import run as campaigns
 from models.campaigns.view import user_view
 from models.chunk import Batch, origin_of
 from models.decisions import BasketExample, Cause, OfferDecision, effect_id
-from models.experiments.count import convert, expose
+from models.experiments import count, fields
+from models.experiments.trial import Before, Trial, known_before
 from models.lane import LaneState
 from models.offers.past import Past, past_of
 from models.offers.rank import rank_offers
@@ -32,7 +33,7 @@ from models.wire import Input, lane_of
 
 @dataclass(slots=True)
 class Turn:
-    """One call of :func:`decide`: what its parts share."""
+    """One call of :func:`decide`: what its parts share. `before`: what was known of a user before the event at hand."""
 
     batch: Batch
     lane: LaneState
@@ -41,6 +42,7 @@ class Turn:
     out: Outcome
     rows: list[ScoreRow]
     watermark_before: int
+    before: Before | None = None
 
 
 def decide(
@@ -103,6 +105,7 @@ def decide(
         cause = Cause("alert", alert.id, "Churn Alert", alert.at)
         campaigns.on_alert(turn, alert.user, out.profiles[alert.user], alert, cause)
     _index(turn)
+    out.close()
     return out
 
 
@@ -158,6 +161,8 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
     plan = brain.plans.get(name, NO_PLAN)
     while profile.tick_due and profile.tick_due * 1000 <= at:
         _tick(turn, event.user, profile)  # the silence before this event is over: score it as it was
+    if brain.has_covariates and (plan.exposes or plan.starts or plan.viewed):
+        turn.before = known_before(profile)
     profile.events += 1
     if plan.visit:
         update.touch(profile, at, brain.session_gap_ms)
@@ -168,11 +173,16 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
             _order(turn, profile, event, before_it)
     elif plan.feedback:
         campaigns.feedback(turn, profile, event)
+    order = count.remember_order(profile, event, turn.watermark_before, brain.orders_ms) if plan.order else None
     # Conversions before exposures: the event that exposes is not its own conversion.
-    if plan.metrics and profile.exposures:
-        convert(turn.out, profile, event, plan.metrics)
-    if plan.exposes:
-        _expose(turn, profile, event, plan.exposes)
+    if plan.metrics and profile.trials:
+        count.convert(turn.out, profile, event, plan.metrics, turn.watermark_before, order)
+    if plan.refunds:
+        count.refund(turn.out, profile, event, plan.refunds, turn.watermark_before)
+    if plan.exposes and plan.mark not in profile.settled:
+        _expose(turn, profile, event, plan)
+    if plan.viewed is not None:
+        _viewed(turn, profile, event, plan.viewed)
     if plan.answers:
         campaigns.answer(profile, event)
         if profile.timers:
@@ -185,14 +195,47 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
         decide_offers(turn, event.user, profile, at, cause_of(event))
 
 
-def _expose(turn: Turn, profile: Profile, event: Input, experiments: Iterable[Experiment]) -> None:
-    """First exposures."""
-    exposures = profile.exposures
-    for experiment in experiments:
-        if experiment.code not in exposures:
-            variant = turn.brain.assign(experiment, event.user)
-            if variant is not None:
-                expose(turn.out, profile, event.user, experiment, variant, event.at, cause_of(event))
+def _expose(turn: Turn, profile: Profile, event: Input, plan: Plan) -> None:
+    """First exposures. Users who can be exposed no more are marked, so that their next events cost nothing."""
+    exposures, settled = profile.open_trials().exposures, True
+    for trial in plan.exposes:
+        if trial.code in exposures:
+            continue
+        if not trial.running(event.at):
+            settled = settled and trial.over(turn.watermark_before)
+            continue
+        variant = trial.variant(event.user)
+        if variant is None:
+            continue
+        if trial.condition is not None:
+            facts = user_view(profile, event.at, trial.condition.user_fields)
+            seen = {"event": event.name, "properties": event.document()["properties"], "user": facts}
+            if not trial.condition.holds(seen):
+                settled = False
+                continue
+        _first(turn, profile, event, trial, variant)
+    if settled:
+        profile.settled = [*(mark for mark in profile.settled if mark in turn.brain.marks), plan.mark]
+
+
+def _first(turn: Turn, profile: Profile, event: Input, trial: Trial, variant: str) -> None:
+    before = turn.before if turn.before is not None else known_before(profile)
+    moment = count.Moment(event.user, event.at, cause_of(event), before, turn.watermark_before, event.document)
+    count.expose(turn.out, profile, trial, variant, moment)
+
+
+def _viewed(turn: Turn, profile: Profile, event: Input, trials: Mapping[str, Trial]) -> None:
+    """An outside service tells which variant it showed: what was really shown counts."""
+    trial = trials.get(event.properties.experiment_id or "")
+    variant = None if trial is None else count.reported(trial, event)
+    if trial is None or variant is None:
+        return
+    if trial.code in profile.exposures:
+        count.shown(turn.out, profile, trial, variant)
+    elif trial.experiment.expose_on.event == count.VIEWED and trial.running(event.at):
+        if variant != trial.variant(event.user):
+            turn.out.count(trial.key, fields.MISMATCH + variant)
+        _first(turn, profile, event, trial, variant)
 
 
 def _moment(turn: Turn, profile: Profile, event: Input) -> None:
@@ -310,7 +353,7 @@ def _tick(turn: Turn, user: str, profile: Profile) -> None:
             churn.take_sample(row)
     dedupe.rotate(profile, turn.batch.broker_ms)
     churn.schedule(profile, slot_of(user), at, rules)
-    rest(profile, at, turn.brain.index.longest_window_ms + turn.brain.index.longest_expiry_ms)
+    rest(profile, at, turn.brain.index.longest_window_ms + turn.brain.index.longest_expiry_ms, turn.brain.orders_ms)
 
 
 def slot_of(user: str) -> int:

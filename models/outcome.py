@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import msgspec
 
 from models.chunk import Batch, dead_letter
 from models.decisions import TIMERS, Cause, DeadLetter, Effect, OfferDecision
+from models.experiments.fields import limbs, prefix
 from models.profile.state import Profile, Timer
 from models.wire import Input
+
+Cell: TypeAlias = tuple[int, str, str, str]
+"""Day of the exposure, segment, variant, metric ("": users)."""
 
 
 @dataclass(slots=True)
@@ -20,6 +26,7 @@ class Outcome:
     ----------
     profiles : users whose state changed. effects : in the order in which they were decided.
     counters : "kind:id" -> field -> increment (experiments and campaigns).
+    sums : of experiments while the batch is applied; :meth:`close` makes counters of them.
     forwards : records of other lanes, as (owner lane, record). dead : refused records.
     due : user -> new earliest due time for the timer index, ms; 0 takes the user out of it.
     offers : latest ranked offers of a user, readable at any time.
@@ -28,6 +35,7 @@ class Outcome:
     profiles: dict[str, Profile] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    sums: dict[tuple[str, Cell], tuple[Sequence[str], list[int]]] = field(default_factory=dict)
     forwards: list[tuple[int, Input]] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     due: dict[str, int] = field(default_factory=dict)
@@ -38,6 +46,26 @@ class Outcome:
         if by:
             fields = self.counters.setdefault(key, {})
             fields[name] = fields.get(name, 0) + by
+
+    def add(self, key: str, cell: Cell, names: Sequence[str], by: Sequence[int]) -> None:
+        """Add to the sums of one cohort, segment, variant and metric of an experiment."""
+        found = self.sums.get((key, cell))
+        if found is None:
+            self.sums[key, cell] = (names, list(by))
+            return
+        held = found[1]
+        for place, amount in enumerate(by):
+            held[place] += amount
+
+    def close(self) -> None:
+        """Make counters of the sums: names are spelt out, and numbers cut into limbs, once a batch."""
+        for (key, (day, segment, variant, metric)), (names, held) in self.sums.items():
+            before = prefix(day, segment, variant) + (f"{metric}|" if metric else "")
+            for name, by in zip(names, held, strict=True):
+                if by:
+                    for limb, part in limbs(before + name, by):
+                        self.count(key, limb, part)
+        self.sums.clear()
 
     def reject(self, batch: Batch, event: Input, reason: str, detail: str) -> None:
         """Refuse an event that could be read."""

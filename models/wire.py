@@ -51,6 +51,7 @@ class Properties(msgspec.Struct, gc=False):
     message_id: str | None = None
     campaign_id: str | None = None
     experiment_id: str | None = None
+    variation_id: str | int | None = None
 
 
 class Event(msgspec.Struct, gc=False):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from config.definitions import Campaign
 from config.units import spell_duration
+from models.campaigns.arms import arm, left_out
 from models.campaigns.caps import allowed
 from models.campaigns.quiet import quiet_until
 from models.campaigns.view import user_view
 from models.decisions import Cause, ChurnAlert, MessageCommand, effect_id
-from models.experiments.count import expose
 from models.offers.past import past_of
 from models.offers.rank import rank_items
 from models.profile import update
@@ -163,7 +163,11 @@ def _decide(  # noqa: PLR0913 - one place for every path
             profile.timers.append(Timer(until, "release", campaign.id, cause.at, cause.message_id))
             _remember(turn, profile, Send(until, campaign.id, digest, 0, marketing))
             return
-    variant = _variant(turn, user, profile, campaign, at, cause) if reason is None else None
+    if reason is None:
+        reason = left_out(turn, user, profile, campaign, at, cause, properties)
+    variant = None
+    if reason is None and campaign.experiment is not None:
+        variant = arm(turn, user, profile, campaign.experiment, at, cause, properties)
     if reason is not None:
         out.count(key, f"suppressed:{reason}")
     else:
@@ -231,19 +235,6 @@ def _suppressed(turn: Turn, profile: Profile, campaign: Campaign, at: int) -> st
         return "empty_cart"
     sends = [(send.at, send.campaign, send.marketing) for send in profile.sends]
     return allowed(sends, at, campaign, turn.brain.definitions.policy)
-
-
-def _variant(turn: Turn, user: str, profile: Profile, campaign: Campaign, at: int, cause: Cause) -> str | None:
-    experiment = turn.brain.definitions.experiment_by_id.get(campaign.experiment or "")
-    if experiment is None or not experiment.enabled:
-        return None
-    seen = profile.exposures.get(experiment.code)
-    if seen is not None:
-        return experiment.variant_by_code.get(seen.variant)
-    variant = turn.brain.assign(experiment, user)
-    if variant is not None and experiment.expose_on.event is None:
-        expose(turn.out, profile, user, experiment, variant, at, cause)
-    return variant
 
 
 def _address(profile: Profile, channel: str) -> str | None:

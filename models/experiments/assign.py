@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from config.definitions import Experiment
+from config.definitions import Experiment, Namespace
 
 BUCKETS = 10_000
+NAMESPACE_BUCKETS = 1000
 _OUTSIDE = 255
 _PRIME = 0x01000193
 _START = 0x811C9DC5
@@ -62,12 +63,26 @@ def bucket_table(weights: Sequence[float], coverage: float) -> bytes:
     return bytes(table)
 
 
+def in_namespace(user: str, namespace: Namespace) -> bool:
+    """Whether a user lies in a stretch of a namespace (hashed apart from the variants, in thousandths).
+
+    Examples
+    --------
+    >>> from config.definitions import Namespace
+    >>> half = Namespace.model_validate({"id": "checkout", "from": 0.0, "to": 0.5})
+    >>> [in_namespace(user, half) for user in ("u1", "u2", "u3")]
+    [False, True, True]
+    """
+    place = fnv1a32(f"{user}__{namespace.id}") % NAMESPACE_BUCKETS / NAMESPACE_BUCKETS
+    return namespace.start <= place < namespace.end
+
+
 class Assigner:
     """Assignment for one experiment, with everything worked out that does not depend on the user.
 
     Parameters
     ----------
-    experiment : its seed, variants and coverage decide, nothing else.
+    experiment : its seed, variants, coverage, namespace, testers and the roll-out's step decide, nothing else.
 
     Notes
     -----
@@ -84,17 +99,23 @@ class Assigner:
     ['a', 'a', 'a', 'b']
     """
 
-    __slots__ = ("_prefix", "_table", "_variants")
+    __slots__ = ("_namespace", "_prefix", "_table", "_testers", "_variants")
 
     def __init__(self, experiment: Experiment) -> None:
         self._prefix = fnv1a32(experiment.seed)
-        self._table = bucket_table([variant.weight for variant in experiment.variants], experiment.coverage)
+        self._table = bucket_table(experiment.shares, experiment.coverage)
         self._variants = tuple(variant.id for variant in experiment.variants)
+        self._testers = experiment.testers
+        self._namespace = experiment.namespace
 
     def variant(self, user: str) -> str | None:
-        """Variant of the user; None for users who take no part (coverage)."""
+        """Variant of the user; None for users who take no part (coverage, namespace)."""
         if not user:
             # The SDKs leave users without an id out.
+            return None
+        if self._testers and user in self._testers:
+            return self._testers[user]
+        if self._namespace is not None and not in_namespace(user, self._namespace):
             return None
         bucket = fnv1a32(str(fnv1a32(user, self._prefix))) % BUCKETS
         index = self._table[bucket]

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from config.definitions import Experiment, Metric
-from models.experiments.count import sum_of_squares
+from models.experiments.fields import DAY_MS, MISMATCH, SUMS, TWICE, USERS, WEIGHTS, whole
 from models.experiments.sums import Moments
+
+ONCE = "twice=no"
+_Cell = tuple[str, str]  # variant, metric ("": users)
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One variant: users exposed, and per metric the sums of those whose window has closed.
 
-    Sums are in counted units: see :attr:`config.experiment.Metric.scale`. The values of a metric are the outcome (of a
+    Sums are in counted units: see :attr:`config.metric.Metric.scale`. The values of a metric are the outcome (of a
     ratio: numerator, denominator), then covariate and missing indicator if it has a covariate.
     """
 
@@ -40,9 +43,9 @@ def tally(
     counts: Mapping[str, int],
     experiment: Experiment,
     *,
-    matured_by: int | None = None,  # noqa: ARG001
+    matured_by: int | None = None,
     segment: str = "",
-    day: int | None = None,  # noqa: ARG001
+    day: int | None = None,
 ) -> Tally:
     """Add up the cohorts of an experiment.
 
@@ -50,32 +53,109 @@ def tally(
     ----------
     counts : its counters, added over the lanes.
     matured_by : watermark, ms: of each metric only cohorts whose window (and lateness) is over by then; None: all.
-    segment : "" for all users, or one of :func:`segments`.
+    segment : "" for all users, one of :func:`segments`, or :data:`ONCE` for all but users who saw two variants.
     day : only this cohort (days since 1970); None: all.
     """
-    arms = {}
-    for variant in experiment.variants:
-        exposed = 0 if segment else counts.get(f"{variant.id}:exposed", 0)
-        arms[variant.id] = Arm(
-            exposed, {metric.id: _moments(counts, variant.id, metric, exposed) for metric in experiment.metrics}
+    last = {
+        metric.id: None if matured_by is None else _last_day(experiment, metric, matured_by)
+        for metric in experiment.metrics
+    }
+    sums: dict[_Cell, dict[str, int]] = {}
+    users: dict[_Cell, int] = {}
+    days: set[int] = set()
+    twice = {variant.id: 0 for variant in experiment.variants}
+    for name, value in counts.items():
+        parts = name.split("|")
+        if len(parts) < 4 or not value:
+            continue
+        cohort, part, variant = int(parts[0]), parts[1], parts[2]
+        if part == TWICE and parts[3] == USERS:
+            twice[variant] = twice.get(variant, 0) + value
+        sign = _sign(part, segment)
+        if not sign or (day is not None and cohort != day):
+            continue
+        if len(parts) == 4:
+            if parts[3] == USERS:
+                days.add(cohort)
+                users[variant, ""] = users.get((variant, ""), 0) + sign * value
+                for metric, until in last.items():
+                    if until is None or cohort <= until:
+                        users[variant, metric] = users.get((variant, metric), 0) + sign * value
+            continue
+        if parts[3] in last and ((until := last[parts[3]]) is None or cohort <= until):
+            held = sums.setdefault((variant, parts[3]), {})
+            held[parts[4]] = held.get(parts[4], 0) + sign * value
+    arms = {
+        variant.id: Arm(
+            users.get((variant.id, ""), 0),
+            {
+                metric.id: _moments(
+                    metric, users.get((variant.id, metric.id), 0), sums.get((variant.id, metric.id), {})
+                )
+                for metric in experiment.metrics
+            },
         )
-    return Tally(arms, (), {variant.id: 0 for variant in experiment.variants})
+        for variant in experiment.variants
+    }
+    return Tally(arms, tuple(sorted(days)), twice)
 
 
-def _moments(counts: Mapping[str, int], variant: str, metric: Metric, exposed: int) -> Moments:
-    users, total = (counts.get(f"{variant}:{metric.id}:{part}", 0) for part in ("users", "sum"))
-    squares = sum_of_squares(counts, variant, metric.id)
-    # The hash of each lane is read at its own moment: a conversion may be there before its exposure.
-    return Moments(max(exposed, users), (total,), (squares,))
+def _sign(part: str, segment: str) -> int:
+    """How a part of the users goes into what was asked for: 1, -1 or not at all."""
+    if segment == ONCE:
+        return 1 if not part else -1 if part == TWICE else 0
+    return 1 if part == segment else 0
 
 
-def segments(counts: Mapping[str, int], experiment: Experiment) -> tuple[str, ...]:  # noqa: ARG001
-    """Parts of the users that were counted apart, such as "country=Germany"."""
-    return ()
+def _last_day(experiment: Experiment, metric: Metric, watermark: int) -> int:
+    """Last day whose cohort is over for a metric: the day, the window after its last moment, and the lateness."""
+    return (watermark - metric.within_ms - experiment.lateness_ms) // DAY_MS - 1
 
 
-def expected_shares(counts: Mapping[str, int], experiment: Experiment) -> dict[str, float]:  # noqa: ARG001
+def final(experiment: Experiment, day: int) -> int:
+    """When nothing about a cohort changes any more, refunds included: watermark, ms."""
+    return (day + 1) * DAY_MS + experiment.final_after_ms
+
+
+def _moments(metric: Metric, n: int, held: Mapping[str, int]) -> Moments:
+    found = {name: whole(held, name) for name in SUMS[metric.kind == "ratio", metric.covariate is not None]}
+    if metric.kind == "proportion":
+        # The hash of each lane is read at its own moment: a conversion may be there before its exposure.
+        n = max(n, found["a"])
+    values = ["a", "b"] if metric.kind == "ratio" else ["a"]
+    if metric.covariate is not None:
+        values += ["x", "m"]
+        found |= {"xm": 0, "mm": found["m"]}
+    products = tuple(found[one + other] for place, one in enumerate(values) for other in values[place:])
+    return Moments(n, tuple(found[name] for name in values), products)
+
+
+def segments(counts: Mapping[str, int], experiment: Experiment) -> tuple[str, ...]:
+    """Parts of the users that were counted apart, such as "country=Germany", in the order of the definition."""
+    names = [dimension.id for dimension in experiment.dimensions] + (["step"] if experiment.rollout else [])
+    found = {parts[1] for name in counts if len(parts := name.split("|")) > 3 and "=" in parts[1]}
+    ranked = [(names.index(part.split("=")[0]), part) for part in found if part.split("=")[0] in names]
+    return tuple(part for _, part in sorted(ranked))
+
+
+def expected_shares(counts: Mapping[str, int], experiment: Experiment) -> dict[str, float]:
     """Share of the exposed users that each variant should have: the probabilities in force at each exposure, added."""
-    shares = dict(zip((variant.id for variant in experiment.variants), experiment.shares, strict=True))
-    total = sum(shares.values())
-    return {variant: share / total for variant, share in shares.items()}
+    ids = [variant.id for variant in experiment.variants]
+    expected = dict.fromkeys(ids, 0.0)
+    users = 0
+    for name, value in counts.items():
+        if name.startswith(WEIGHTS):
+            shares = [float(text) for text in name.removeprefix(WEIGHTS).split(",")]
+            if len(shares) == len(ids) and value > 0:
+                users += value
+                for variant, share in zip(ids, shares, strict=True):
+                    expected[variant] += value * share / sum(shares)
+    if not users:
+        total = sum(experiment.shares)
+        return {variant: share / total for variant, share in zip(ids, experiment.shares, strict=True)}
+    return {variant: share / users for variant, share in expected.items()}
+
+
+def mismatches(counts: Mapping[str, int]) -> dict[str, int]:
+    """Users to whom an outside service showed another variant than the hash gives, by the variant shown."""
+    return {name.removeprefix(MISMATCH): value for name, value in counts.items() if name.startswith(MISMATCH)}

@@ -11,13 +11,13 @@ from __future__ import annotations
 import msgspec
 
 from models.errors import IncompatibleSnapshotError
-from models.profile import rest, version1
+from models.profile import rest, version1, version2
 from models.profile.state import VERSION, Profile
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Profile).decode
 _FORM = 3  # where the form's number is: every form has more than 15 fields, whose array header takes three bytes
-_RESTING = rest.FORM & 0xFF
+_RESTING, _RESTED = rest.FORM & 0xFF, rest.FORM_OF_2 & 0xFF
 
 
 def encode_profile(profile: Profile) -> bytes:
@@ -41,8 +41,10 @@ def decode_profile(packed: bytes) -> Profile:
         form = packed[_FORM]
         if form == VERSION:
             return _decode(packed)
-        if form == _RESTING:
+        if form in (_RESTING, _RESTED):
             return rest.unfolded(packed)
+        if form == version2.VERSION:
+            return version2.upgraded(_decode(packed))
         if form == version1.VERSION:
             return version1.upgraded(packed)
         found = msgspec.msgpack.decode(packed, type=list[object])[0]

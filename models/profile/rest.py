@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from models.features.churn import grown
-from models.profile import decay
+from models.profile import decay, version2
 from models.profile.state import (
+    ORDERS,
     RESTING_ITEMS,
     VERSION,
     Contact,
-    Exposure,
     Goods,
     Person,
     Profile,
@@ -34,7 +34,7 @@ from models.profile.words import NAME_NUMBERS, NAMES, VALUE_NUMBERS, VALUES
 
 _T = TypeVar("_T")
 
-FORM = -VERSION
+FORM, FORM_OF_2 = -VERSION, -version2.VERSION
 DAY_MS = 86_400_000
 AFTER_MS = 30 * DAY_MS
 SENDS_MS = 60 * DAY_MS
@@ -43,12 +43,12 @@ _HOUR_S, _DAY_S = 3600, 86_400
 _ALL_PRESENT = 1 << 12
 
 
-def rest(profile: Profile, at: int, caps_ms: int) -> None:
+def rest(profile: Profile, at: int, caps_ms: int, orders_ms: int = 0) -> None:
     """Drop what says nothing any more about a user who has been silent until `at` (ms).
 
     Parameters
     ----------
-    caps_ms : how long sends are needed for caps.
+    caps_ms : how long sends are needed for caps. orders_ms : how long orders are needed for refunds.
     """
     if at - profile.last_seen_ms <= AFTER_MS:
         return
@@ -59,8 +59,18 @@ def rest(profile: Profile, at: int, caps_ms: int) -> None:
     profile.session_start = profile.session_events = 0
     decay.forget(profile, at // 1000)
     forget_bought(profile.bought, RESTING_ITEMS)
+    if profile.trials:
+        forget_orders(profile, at - orders_ms)
     if not profile.seen and not profile.seen_before:
         profile.seen_since = 0  # the next event begins a generation in any case
+
+
+def forget_orders(profile: Profile, since: int) -> None:
+    """Drop orders that no refund and no exposure can change any more; of too many the oldest."""
+    trials = profile.open_trials()
+    if trials.purchases:
+        kept = [order for order in trials.purchases if (order.at or order.refunds[0][0]) >= since]
+        trials.purchases = kept[-ORDERS:]
 
 
 class Folded(msgspec.Struct, array_like=True, gc=False):
@@ -115,10 +125,12 @@ class Folded(msgspec.Struct, array_like=True, gc=False):
     runs: list[list[int]] = []
     sends: list[Send] = []
     channels: dict[str | int, list[int]] = {}
-    exposures: dict[int, Exposure] = {}
+    exposures: dict[int, version2.Exposure] = {}  # of version 2; this one has them in `trials`
     cart: list[tuple[str, str, int]] = []
     answers: dict[str, int] = {}
     bought_days: list[int] = []
+    trials: bytes = b""
+    settled: list[int] = []
 
 
 _decode = msgspec.msgpack.Decoder(Folded).decode
@@ -172,10 +184,11 @@ def folded(profile: Profile) -> Folded:
         runs=_runs(goods.samples),
         sends=contact.sends,
         channels={NAME_NUMBERS.get(name, name): counts for name, counts in contact.channels.items()},
-        exposures=contact.exposures,
         cart=visit.cart,
         answers=visit.answers,
         bought_days=_day_runs([day_bought(entry) for entry in goods.bought.values()], last_seen // _DAY_S),
+        trials=profile.close_trials(),
+        settled=profile.settled,
     )
 
 
@@ -221,8 +234,10 @@ def unfolded(packed: bytes) -> Profile:
             _samples(found.runs),
         ),
         person=Person(_long(found.attributes), _named(found.consent), _forth(found.consent_at, found.first_seen)),
-        contact=Contact(found.sends, _named(found.channels), found.exposures),
+        contact=Contact(found.sends, _named(found.channels)),
         visit=Visit(found.cart, found.answers),
+        trials=version2.trials_of(found.exposures) if found.exposures else found.trials,
+        settled=found.settled,
     )
 
 

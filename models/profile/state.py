@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-VERSION = 2
+VERSION = 3
 
 RECENT_ITEMS = 8
 BOUGHT_ITEMS = 64
@@ -20,6 +20,7 @@ RESTING_ITEMS = 24
 CART_ITEMS = 4
 CATEGORIES = 6
 SENDS = 12
+ORDERS = 32
 ATTRIBUTES = 24
 SEEN_IDS = 4096
 
@@ -52,14 +53,32 @@ class Send(msgspec.Struct, array_like=True, gc=False):
 
 
 class Exposure(msgspec.Struct, array_like=True, gc=False):
-    """First exposure to an experiment and the user's running value of each metric (minor units or 0/1).
+    """First exposure to an experiment, and what the user brought it since (:mod:`models.experiments.count`).
 
-    Variant and metrics by their codes (:attr:`config.definitions.Variant.code`).
+    Variant by its code (:attr:`config.definitions.Variant.code`). flags: 1 really shown two variants, 2 not counted,
+    4 no covariates. `values`: running value of each metric, by its code. `before`: covariates. `parts`: place in each
+    dimension.
     """
 
     variant: int
     at: int
+    flags: int = 0
     values: dict[int, int] = {}
+    before: list[int] = []
+    parts: list[int] = []
+
+
+class Order(msgspec.Struct, array_like=True, gc=False):
+    """An order that may be refunded: code of its id, time (0: only its refund came yet), value, how late it came (ms).
+
+    `refunds`: (time, amount or -1 for all of it, how late it came).
+    """
+
+    code: int
+    at: int
+    value: int
+    lag: int = 0
+    refunds: list[tuple[int, int, int]] = []
 
 
 class Sample(msgspec.Struct, array_like=True, gc=False):
@@ -111,11 +130,17 @@ class Person(msgspec.Struct, array_like=True, gc=False):
 
 
 class Contact(msgspec.Struct, array_like=True, gc=False):
-    """Section of what we told the user, and what came of it. Exposures by the experiment's code."""
+    """Section of what we told the user, and what came of it."""
 
     sends: list[Send] = []
     channels: dict[str, list[int]] = {}
+
+
+class Trials(msgspec.Struct, array_like=True, gc=False):
+    """Section of experiments: exposures by the experiment's code, and the orders that refunds may still change."""
+
     exposures: dict[int, Exposure] = {}
+    purchases: list[Order] = []
 
 
 class Visit(msgspec.Struct, array_like=True, gc=False):
@@ -130,7 +155,9 @@ _goods = msgspec.msgpack.Decoder(Goods).decode
 _person = msgspec.msgpack.Decoder(Person).decode
 _contact = msgspec.msgpack.Decoder(Contact).decode
 _visit = msgspec.msgpack.Decoder(Visit).decode
+_trials = msgspec.msgpack.Decoder(Trials).decode
 _NO_GOODS, _NO_PERSON, _NO_CONTACT, _NO_VISIT = (_encode(one) for one in (Goods(), Person(), Contact(), Visit()))
+_NO_TRIALS = _encode(Trials())
 
 
 class Profile(msgspec.Struct, array_like=True, gc=False):
@@ -180,6 +207,9 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     person: bytes | Person = b""
     contact: bytes | Contact = b""
     visit: bytes | Visit = b""
+    trials: bytes | Trials = b""
+    # sets of experiments that this user need not be asked about any more
+    settled: list[int] = []
 
     def open_goods(self) -> Goods:
         """Section of orders, unpacked."""
@@ -209,6 +239,13 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
             found = self.visit = _visit(found or _NO_VISIT)
         return found
 
+    def open_trials(self) -> Trials:
+        """Section of experiments, unpacked."""
+        found = self.trials
+        if isinstance(found, bytes):
+            found = self.trials = _trials(found or _NO_TRIALS)
+        return found
+
     def close(self) -> None:
         """Pack the sections that are open."""
         if not isinstance(self.goods, bytes):
@@ -223,6 +260,14 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
         if not isinstance(self.visit, bytes):
             packed = _encode(self.visit)
             self.visit = b"" if packed == _NO_VISIT else packed
+        self.close_trials()
+
+    def close_trials(self) -> bytes:
+        """Pack the section of experiments."""
+        if not isinstance(self.trials, bytes):
+            packed = _encode(self.trials)
+            self.trials = b"" if packed == _NO_TRIALS else packed
+        return self.trials
 
     @property
     def bought(self) -> dict[str, int]:
@@ -261,7 +306,7 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     @property
     def exposures(self) -> dict[int, Exposure]:
         """Code of the experiment -> exposure."""
-        return self.open_contact().exposures
+        return self.open_trials().exposures
 
     @property
     def cart(self) -> list[tuple[str, str, int]]:
@@ -314,6 +359,7 @@ def fields_of(profile: Profile) -> dict[str, Any]:
         "person": profile.open_person,
         "contact": profile.open_contact,
         "visit": profile.open_visit,
+        "trials": profile.open_trials,
     }
     found: dict[str, Any] = {}
     for name in Profile.__struct_fields__:

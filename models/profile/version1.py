@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from config.codes import code16, code32
-from models.profile.state import E4, MILLION, Contact, Exposure, Goods, Person, Profile, Sample, Send, Timer, Visit
+from models.profile import version2
+from models.profile.state import E4, MILLION, Contact, Goods, Person, Profile, Sample, Send, Timer, Visit
 
 VERSION = 1
 
@@ -76,15 +77,9 @@ def upgraded(packed: bytes) -> Profile:
         score_e6=round(old.score * MILLION) if old.score >= 0 else -1,
         goods=Goods(old.bought, old.samples),
         person=Person(old.attributes, old.consent, old.consent_at),
-        contact=Contact(
-            old.sends,
-            old.channels,
-            {
-                code32(name): Exposure(
-                    code16(seen.variant), seen.at, {code16(metric): value for metric, value in seen.values.items()}
-                )
-                for name, seen in old.exposures.items()
-            },
+        contact=Contact(old.sends, old.channels),
+        trials=version2.trials_of(
+            {code32(name): version2.Exposure(code16(seen.variant), seen.at) for name, seen in old.exposures.items()}
         ),
         visit=Visit(old.cart, old.answers),
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from config.definitions import Experiment, Metric
 from config.units import spell_duration
-from models.experiments.count import sum_of_squares
+from models.experiments.compare import share
 from models.experiments.fixed import newcombe_interval, two_proportion_z, welch_t
-from models.experiments.sums import Mean, Proportion
+from models.experiments.sums import Proportion
+from models.experiments.tally import Tally, tally
 from services.dashboard import words
 from services.dashboard.outcomes import ExperimentResult, MetricResult, VariantResult, Verdict
 
@@ -36,7 +37,7 @@ def build_experiments(
 
     Parameters
     ----------
-    counters : by experiment; fields "<variant>:exposed", "<variant>:<metric>:users", ":sum", ":sumsq".
+    counters : by experiment; see :mod:`models.experiments.fields`.
     experiments : their definitions; the first variant is the control.
     currency : ISO 4217 code of the money in revenue metrics.
     """
@@ -45,24 +46,29 @@ def build_experiments(
 
 
 def _experiment(experiment: Experiment, counts: Mapping[str, int], currency: str) -> ExperimentResult:
+    found = tally(counts, experiment)
     return ExperimentResult(
         experiment=experiment.id,
         description=experiment.description,
         hypothesis=experiment.hypothesis,
         simulated=experiment.simulated,
-        exposed=sum(counts.get(f"{variant.id}:exposed", 0) for variant in experiment.variants),
-        metrics=tuple(_metric(experiment, metric, counts, currency) for metric in experiment.metrics),
+        exposed=sum(arm.exposed for arm in found.arms.values()),
+        metrics=tuple(
+            _metric(experiment, metric, found, currency)
+            for metric in experiment.metrics
+            if metric.kind in {"proportion", "revenue"}
+        ),
     )
 
 
-def _metric(experiment: Experiment, metric: Metric, counts: Mapping[str, int], currency: str) -> MetricResult:
+def _metric(experiment: Experiment, metric: Metric, found: Tally, currency: str) -> MetricResult:
     ids = [variant.id for variant in experiment.variants]
-    share = metric.kind == "proportion"
-    rows = _shares(ids, metric, counts) if share else _averages(ids, metric, counts, currency)
+    is_share = metric.kind == "proportion"
+    rows = _shares(ids, metric, found) if is_share else _averages(ids, metric, found, currency)
     planted = experiment.planted.get(metric.id)
     if planted is not None:
         # The simulator plants the effect in the last variant only.
-        shown = words.points(planted) if share else words.signed_money(planted, currency)
+        shown = words.points(planted) if is_share else words.signed_money(planted, currency)
         rows[-1] = replace(rows[-1], planted=shown)
     return MetricResult(metric.id, _title(metric), metric.kind, tuple(_scaled(rows)))
 
@@ -72,8 +78,8 @@ def _title(metric: Metric) -> str:
     return f"{what} within {spell_duration(metric.within_ms)}"
 
 
-def _shares(ids: Sequence[str], metric: Metric, counts: Mapping[str, int]) -> list[VariantResult]:
-    arms = [_share(one, metric, counts) for one in ids]
+def _shares(ids: Sequence[str], metric: Metric, found: Tally) -> list[VariantResult]:
+    arms: list[Proportion] = [share(found.arms[one].metrics[metric.id]) for one in ids]
     control = arms[0]
     rows = [VariantResult(ids[0], True, control.n, control.successes, words.percent(control.rate))]
     for variant, arm in zip(ids[1:], arms[1:], strict=True):
@@ -90,25 +96,11 @@ def _shares(ids: Sequence[str], metric: Metric, counts: Mapping[str, int]) -> li
     return rows
 
 
-def _share(variant: str, metric: Metric, counts: Mapping[str, int]) -> Proportion:
-    users = counts.get(f"{variant}:{metric.id}:users", 0)
-    # The hash of each lane is read at its own moment: a conversion may be there before its exposure.
-    return Proportion(max(counts.get(f"{variant}:exposed", 0), users), users)
-
-
-def _averages(ids: Sequence[str], metric: Metric, counts: Mapping[str, int], currency: str) -> list[VariantResult]:
-    arms = [
-        Mean(
-            counts.get(f"{one}:exposed", 0),
-            counts.get(f"{one}:{metric.id}:sum", 0),
-            sum_of_squares(counts, one, metric.id),
-        )
-        for one in ids
-    ]
-    users = [counts.get(f"{one}:{metric.id}:users", 0) for one in ids]
-    rows = [VariantResult(ids[0], True, arms[0].n, users[0], words.money(arms[0].mean, currency))]
-    for variant, arm, number in zip(ids[1:], arms[1:], users[1:], strict=True):
-        row = VariantResult(variant, False, arm.n, number, words.money(arm.mean, currency))
+def _averages(ids: Sequence[str], metric: Metric, found: Tally, currency: str) -> list[VariantResult]:
+    arms = [found.arms[one].metrics[metric.id].one(0) for one in ids]
+    rows = [VariantResult(ids[0], True, arms[0].n, arms[0].n, words.money(arms[0].mean, currency))]
+    for variant, arm in zip(ids[1:], arms[1:], strict=True):
+        row = VariantResult(variant, False, arm.n, arm.n, words.money(arm.mean, currency))
         test = welch_t(arms[0], arm)
         if test is None:
             rows.append(_too_few(row))
@@ -116,7 +108,7 @@ def _averages(ids: Sequence[str], metric: Metric, counts: Mapping[str, int], cur
         compared = _Compared(test.difference, test.interval.low, test.interval.high, test.t, test.p)
         shown = words.signed_money(test.difference, currency)
         low, high = (words.signed_money(bound, currency) for bound in test.interval)
-        judged = _judged(row, compared, shown, min(number, users[0]) >= LEAST_USERS)
+        judged = _judged(row, compared, shown, min(arm.n, arms[0].n) >= LEAST_USERS)
         rows.append(replace(judged, interval=f"{low} to {high}"))
     return rows
 

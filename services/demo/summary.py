@@ -15,8 +15,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from config.definitions import Experiment
+from models.experiments.compare import share
+from models.experiments.fields import counter_key
 from models.experiments.fixed import newcombe_interval, two_proportion_z, wilson_interval
 from models.experiments.sums import Proportion
+from models.experiments.tally import tally
 from services.dashboard.words import SUPPRESSED
 from services.demo.figures import Figures, Funnel
 from services.demo.verdict import AlertVerdict, OfferVerdict
@@ -247,7 +250,7 @@ def _experiments(summary: Summary) -> RenderableType:
         table.add_column(name, justify="right")
     table.add_column("verdict")
     for experiment in summary.experiments:
-        for row in experiment_rows(experiment, summary.counters.get(f"exp:{experiment.id}", {})):
+        for row in experiment_rows(experiment, summary.counters.get(counter_key(experiment.key), {})):
             table.add_row(*row)
     note = (
         "Measured: difference from the first group, in points. A planted effect is one that the simulator builds in. "
@@ -261,10 +264,7 @@ def experiment_rows(experiment: Experiment, fields: Mapping[str, int]) -> list[t
     metric = next((one for one in experiment.metrics if one.kind == "proportion"), None)
     if metric is None:
         return []
-    groups = {
-        one.id: Proportion(fields.get(f"{one.id}:exposed", 0), fields.get(f"{one.id}:{metric.id}:users", 0))
-        for one in experiment.variants
-    }
+    groups = {name: share(arm.metrics[metric.id]) for name, arm in tally(fields, experiment).arms.items()}
     control = groups[experiment.control.id]
     reactions = "simulated" if experiment.simulated else ""
     rows: list[tuple[str, ...]] = [(experiment.id, "", metric.id, reactions, "", "")]

@@ -32,7 +32,7 @@ SHOWN = 5
 FATES = ("received", "applied", "duplicate", "rejected", "forwarded", "ticks")
 COMPARED = (
     *("events", "first_seen", "last_seen", "sessions", "session_start", "session_events", "orders", "refunds", "money"),
-    *("first_order", "last_order", "cart", "attributes", "consent", "sends", "timers", "exposures", "values"),
+    *("first_order", "last_order", "cart", "attributes", "consent", "sends", "timers", "exposures"),
 )
 ENDS = {"delivered", "unknown"}
 DAY_MS = 86_400_000
@@ -217,7 +217,7 @@ class Checker:
             if event.get("event") == "Order Completed":
                 sums[user]["orders"] += 1
                 sums[user]["money"] += pence(event["properties"]["revenue"])
-            elif event.get("event") == "Order Refunded":
+            elif event.get("event") in {"Order Refunded", "Order Cancelled"}:
                 sums[user]["refunds"] += 1
                 sums[user]["money"] -= pence(event["properties"]["revenue"])
         for event in outcomes.values():
@@ -367,8 +367,9 @@ def compare_customer(check: Check, held: Mapping[str, Any], who: Customer, lates
 
 def plain_customer(who: Customer) -> dict[str, Any]:
     """A customer of the recount in the form of :func:`chaos.state.plain`."""
-    found: dict[str, Any] = {name: getattr(who, name) for name in COMPARED}
+    found: dict[str, Any] = {name: getattr(who, name) for name in COMPARED if name != "exposures"}
     found["sends"] = sorted((one.at, one.campaign, one.message[:16], sorted(one.stages)) for one in who.sends)
     found["timers"] = sorted((one.due, one.campaign, one.held, one.set_at) for one in who.timers)
-    found["values"] = {key: value for key, value in who.values.items() if value}
+    exposed = who.diary.exposed.items()
+    found["exposures"] = {test: (seen.variant, seen.at, seen.counted, seen.twice) for test, seen in exposed}
     return found

@@ -23,7 +23,7 @@ import heapq
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ TICK_EVERY = 200
 TOPICS = ("clickstream", "purchases", "profiles", "feedback")
 NEXT_TOPIC = "stock"  # read by a next version only
 BREAKS = "the-core-breaks-here"  # order id
+COUNTRIES = ("United Kingdom", "Germany", "Atlantis", None)
 ZONES = ("Europe/London", "America/New_York", "Asia/Tokyo", "Nowhere/Land", None)
 
 Line = tuple[str, int, str | None, str, str]
@@ -60,7 +61,9 @@ class _User:
     address: bool
     consent: bool
     zone: str | None
+    country: str | None
     visits: int = 0
+    orders: list[str] = field(default_factory=list)
 
 
 class Shop:
@@ -115,7 +118,9 @@ class Shop:
         draw, mean_gap_ms = self._draw, SPAN_MS * 3.3 / EVENTS_PER_USER
         turns = []
         for number in range(self._users):
-            user = _User(f"u{number}", draw.random() < 0.6, draw.random() < 0.4, draw.choice(ZONES))
+            user = _User(
+                f"u{number}", draw.random() < 0.6, draw.random() < 0.4, draw.choice(ZONES), draw.choice(COUNTRIES)
+            )
             turns.append((START_MS + int(draw.random() * mean_gap_ms), number, user))
         heapq.heapify(turns)
         while turns:
@@ -142,15 +147,25 @@ class Shop:
             yield at_ms, self._identify(user, at_ms)
             return
         name = draw.choices(
-            ("Product Viewed", "Product Added", "Product Removed", "Order Completed", "Order Refunded", "Signed Up"),
-            (690, 220, 25, 45, 5, 15),
+            (
+                *("Product Viewed", "Product Added", "Product Removed", "Signed Up", "Experiment Viewed"),
+                *("Order Completed", "Order Refunded", "Order Cancelled"),
+            ),
+            (680, 220, 25, 15, 5, 45, 7, 3),
         )[0]
         item = f"p{draw.randrange(200)}"
         price = draw.randrange(100, 10_000) / 100
         line = {"product_id": item, "name": f"Lantern {item}", "price": price, "quantity": draw.randrange(1, 4)}
         properties: dict[str, Any] = line
         if name.startswith("Order"):
-            properties = {"order_id": f"o{self._number}", "revenue": price, "currency": "GBP", "products": [line]}
+            order_id = f"o{self._number}"
+            if name == "Order Completed":
+                user.orders.append(order_id)
+            elif user.orders and draw.random() < 0.9:
+                order_id = draw.choice(user.orders)
+            properties = {"order_id": order_id, "revenue": price, "currency": "GBP", "products": [line]}
+        elif name == "Experiment Viewed":
+            properties = {"experiment_id": "aa-check", "variation_id": draw.choice("ab")}
         made = {"type": "track", "event": name, "properties": properties}
         topic = "purchases" if name.startswith("Order") else "clickstream"
         ident = self._next()
@@ -181,6 +196,8 @@ class Shop:
         traits: dict[str, Any] = {"consent": {"email": user.consent}, "name": user.name}
         if user.address:
             traits["email"] = f"{user.name}@example.test"
+        if user.country is not None:
+            traits["country"] = user.country
         if user.zone is not None:
             traits["timezone"] = user.zone
         return self._line("profiles", user, {"type": "identify", "traits": traits}, self._next(), at_ms)

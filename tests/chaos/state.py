@@ -17,6 +17,7 @@ from services.state.counters import read_counters
 from services.state.lanes import read_fences, read_lanes
 from services.state.ledger_index import ledger_field, ledger_states
 
+TWICE, NOT_COUNTED = 1, 2  # of an exposure
 FLAGS = {1: "sent", 2: "opened", 4: "clicked", 8: "ordered"}
 
 
@@ -84,17 +85,15 @@ def plain(profile: Profile) -> dict[str, Any]:
 
 
 def _experiments(profile: Profile) -> dict[str, Any]:
-    """Exposures and values of metrics. Profiles hold codes of experiments, variants and metrics; here are names."""
-    exposures: dict[str, tuple[str, int]] = {}
-    values: dict[tuple[str, str], int] = {}
+    """Exposures. Profiles hold codes of experiments and variants; here are names."""
+    exposures: dict[str, tuple[str, int, bool, bool]] = {}
     for test in _definitions().experiments:
         held = profile.exposures.get(test.code)
-        if held is None:
-            continue
-        exposures[test.id] = (next(one.id for one in test.variants if one.code == held.variant), held.at)
-        metrics = {metric.code: metric.id for metric in test.metrics}
-        values |= {(test.id, metrics[code]): value for code, value in held.values.items() if value}
-    return {"exposures": exposures, "values": values}
+        if held is not None:
+            variant = next(one.id for one in test.variants if one.code == held.variant)
+            counted, twice = not held.flags & NOT_COUNTED, bool(held.flags & TWICE)
+            exposures[test.id] = (variant, held.at, counted, twice)
+    return {"exposures": exposures}
 
 
 @cache
@@ -103,11 +102,11 @@ def _definitions() -> Definitions:
 
 
 def plain_counters(found: Mapping[str, Mapping[str, int]]) -> dict[tuple[str, str], int]:
-    """By (hash, field), without zeros; a sum of squares that is kept in two halves as one number."""
+    """By (hash, field), without zeros; a number that is kept in several counters (`aa`, `aa^1`, ...) as one."""
     counters: dict[tuple[str, str], int] = {}
     for name, fields in found.items():
         for field, value in fields.items():
-            high = field.endswith("_high")
-            place = (name, field.removesuffix("_high"))
-            counters[place] = counters.get(place, 0) + (value << 32 if high else value)
+            plain_name, _, limb = field.partition("^")
+            place = (name, plain_name)
+            counters[place] = counters.get(place, 0) + (value << 26 * int(limb or 0))
     return {place: value for place, value in counters.items() if value}

@@ -15,7 +15,7 @@ import pytest
 
 from config.topics import INPUT_NAMES, OUTPUTS, TOPICS
 from models.events import ALIASES, REASONS, Envelope, Product, Properties
-from models.experiments.count import counter_key
+from models.experiments.fields import counter_key
 from services.jobs import schemas
 from services.state import keys, ledger, live
 from support.lane import DAY_MS, HOUR_MS, LaneRig, identify, ms, order, shipped, track

@@ -17,6 +17,8 @@ from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR, Settings
 from config.topics import DAY_MS
 from models.errors import TransientError
+from models.experiments.fields import counter_key
+from models.experiments.tally import tally
 from models.profile.codec import decode_profile
 from models.wire import lane_of
 from services.bus import Follower, Publisher, create_topics
@@ -180,15 +182,15 @@ def test_kill_9_in_the_middle(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> No
         exposed = recount.exposures(stack.bootstrap)
         assert exposed.keys() >= {"aa-check", "cart-subject"}
         for experiment in definitions.experiments:
-            fields = counters.get(f"exp:{experiment.id}", {})
+            arms = tally(counters.get(counter_key(experiment.key), {}), experiment).arms
             for variant in experiment.variants:
                 users = [user for user, (arm, _, _) in exposed[experiment.id].items() if arm == variant.id]
-                assert fields.get(f"{variant.id}:exposed", 0) == len(users)
+                assert arms[variant.id].exposed == len(users)
             for metric in experiment.metrics:
                 if metric.kind == "proportion" and metric.campaign is None:
                     users_by = recount.converted(log, exposed[experiment.id], metric.event, metric.within_ms)
                     for variant in experiment.variants:
-                        assert fields.get(f"{variant.id}:{metric.id}:users", 0) == users_by[variant.id]
+                        assert arms[variant.id].metrics[metric.id].sums[0] == users_by[variant.id]
 
         # Profiles.
         orders, money = recount.orders_and_money(log)

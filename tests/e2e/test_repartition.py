@@ -13,6 +13,8 @@ import pytest
 from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR, Settings
 from config.topics import INPUT_NAMES
+from models.experiments.fields import counter_key
+from models.experiments.tally import tally
 from models.lane import decode_state
 from models.profile.codec import decode_profile
 from models.wire import lane_of
@@ -139,9 +141,10 @@ def check(after: Chaos, before: Chaos, settings: Settings) -> None:
     definitions = load_definitions(PACKAGE_CONFIG_DIR)
     counters, exposed = read_counters(after.redis, NEW), recount.exposures(after.bootstrap)
     for experiment in definitions.experiments:
+        arms = tally(counters.get(counter_key(experiment.key), {}), experiment).arms
         for variant in experiment.variants:
             arm = [user for user, seen in exposed[experiment.id].items() if seen[0] == variant.id]
-            assert counters.get(f"exp:{experiment.id}", {}).get(f"{variant.id}:exposed", 0) == len(arm)
+            assert arms[variant.id].exposed == len(arm)
     sent, suppressed, to_send = recount.decided(after.bootstrap)
     for campaign in definitions.campaigns:
         fields = counters.get(f"camp:{campaign.id}", {})

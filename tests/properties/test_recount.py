@@ -56,7 +56,7 @@ def test_the_core_and_the_recount_agree(seed: int) -> None:
     assert differences(rig.memory, entries, recount(rig, entries)) == []
 
 
-@pytest.mark.parametrize("what", ["profile", "counter", "message", "timer"])
+@pytest.mark.parametrize("what", ["profile", "counter", "experiment", "message", "timer"])
 def test_the_recount_finds_what_is_wrong(what: str) -> None:
     rig, entries = applied(3, 2_000)
     counted = recount(rig, entries)
@@ -67,6 +67,9 @@ def test_the_recount_finds_what_is_wrong(what: str) -> None:
             who.money += 1
         case "counter":
             counted.tally.counts["camp:order-thanks", "decided"] -= 1
+        case "experiment":
+            place = next(place for place in counted.tally.counts if place[1].endswith("|revenue|aa"))
+            counted.tally.counts[place] += 1
         case "message":
             counted.tally.messages.popitem()
         case "timer":

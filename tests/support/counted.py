@@ -5,6 +5,8 @@ from collections import Counter
 from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR
 from config.topics import INPUT_NAMES
+from models.experiments.fields import counter_key
+from models.experiments.tally import tally
 from models.profile.codec import decode_profile
 from models.wire import lane_of
 from services.bus import end_offsets
@@ -43,9 +45,10 @@ def count_again(kairos: Chaos, report: AuditReport, mails: Counter[str]) -> None
     exposed = recount.exposures(kairos.bootstrap, counts)
     assert exposed["aa-check"].keys() == {one["user"] for one in log if one.get("event") == "Order Completed"}
     for experiment in definitions.experiments:
+        arms = tally(counters.get(counter_key(experiment.key), {}), experiment).arms
         for variant in experiment.variants:
             arm = [user for user, seen in exposed[experiment.id].items() if seen[0] == variant.id]
-            assert counters.get(f"exp:{experiment.id}", {}).get(f"{variant.id}:exposed", 0) == len(arm)
+            assert arms[variant.id].exposed == len(arm)
     sent, suppressed, to_send = recount.decided(kairos.bootstrap, counts)
     for campaign in definitions.campaigns:
         fields = counters.get(f"camp:{campaign.id}", {})

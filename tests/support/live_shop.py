@@ -10,6 +10,7 @@ from models.lane import LaneState, encode
 from models.learners.envelope import Envelope
 from services.state import keys
 from services.state.live import publish_demo, publish_worker, push_tail
+from support.experiment_counts import counted
 
 LANES = 4
 DAY_MS = 86_400_000
@@ -155,7 +156,7 @@ class LiveShop:
         for campaign, counts in CAMPAIGNS.items():
             self.count(f"camp:{campaign}", counts)
         for experiment, counts in EXPERIMENTS.items():
-            self.count(f"exp:{experiment}", counts)
+            self.count(f"exp:{experiment}", counted(counts))
         self.churn_model(version=37, learned=True)
         self.snapshot("recs", 212, {"baskets": 12_204, "items": 3_911})
         if demo:

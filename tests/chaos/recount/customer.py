@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import xxhash
 from chaos.recount.rules import Campaign, Rules
+from chaos.recount.trials import Diary, Exposed, Heard, Known
 
 DAY_MS = 86_400_000
 ORDER, ADD = "Order Completed", "Product Added"
@@ -91,10 +92,14 @@ class Customer:
     consent_at: int = 0
     sends: list[Send] = field(default_factory=list)
     timers: list[Timer] = field(default_factory=list)
-    exposures: dict[str, tuple[str, int]] = field(default_factory=dict)
-    values: dict[tuple[str, str], int] = field(default_factory=dict)
+    diary: Diary = field(default_factory=Diary)
     last_alert: int | None = None
     seen: set[str] = field(default_factory=set)
+
+    @property
+    def known(self) -> Known:
+        """What is known of the user by now."""
+        return self.events, self.money, self.orders, self.sessions, self.last_seen
 
 
 @dataclass(slots=True)
@@ -130,11 +135,12 @@ class Shopkeeper:
 
     def apply(self, who: Customer, event: Event) -> None:
         """One event that was not seen before."""
+        known = who.known
         self._touch(who, event)
         getattr(self, "_" + event.name.lower().replace(" ", "_"), _nothing)(who, event)
         if event.name in STAGES or event.name in ENDS:
             self._feedback(who, event)
-        self._experiments(who, event)
+        self._experiments(who, event, known)
         self._answer(who, event)
         self._start(who, event)
         if event.name in self.rules.offers_on:
@@ -185,6 +191,8 @@ class Shopkeeper:
         who.refunds += 1
         who.money -= pence(event.properties["revenue"])
 
+    _order_cancelled = _order_refunded
+
     def _identify(self, who: Customer, event: Event) -> None:
         for name, value in event.traits.items():
             if name == "consent":
@@ -221,35 +229,45 @@ class Shopkeeper:
 
     # -- experiments
 
-    def _experiments(self, who: Customer, event: Event) -> None:
+    def _experiments(self, who: Customer, event: Event, known: Known) -> None:
+        late_ms, diary = max(0, self.watermark - event.at), who.diary
         for test in self.rules.experiments:
-            if test.id not in who.exposures:
-                continue
-            variant, since = who.exposures[test.id]
-            for metric in test.metrics:
-                fits = metric.event == event.name and 0 <= event.at - since * 1000 <= metric.within_ms
-                if not fits or (metric.campaign and event.properties.get("campaign_id") != metric.campaign):
-                    continue
-                old = who.values.get((test.id, metric.id), 0)
-                new = old + pence(event.properties["revenue"]) if metric.money else 1
-                who.values[test.id, metric.id] = new
-                counts, prefix = self.tally.counts, f"{variant}:{metric.id}:"
-                counts[f"exp:{test.id}", prefix + "users"] += (new != 0) - (old != 0)
-                counts[f"exp:{test.id}", prefix + "sum"] += new - old
-                counts[f"exp:{test.id}", prefix + "sumsq"] += new * new - old * old
+            seen = diary.exposed.get(test.id)
+            if seen is not None and seen.counted and late_ms > test.lateness_ms:
+                self.tally.counts[f"exp:{test.id}", "late"] += sum(
+                    name == event.name
+                    and (name != ORDER or event.at > seen.at)
+                    and 0 <= event.at - seen.at <= metric.within_ms
+                    and metric.campaign in {None, event.properties.get("campaign_id")}
+                    for metric in test.metrics
+                    for name in (metric.event, metric.below)
+                )
+        money = pence(event.properties["revenue"]) if event.name.startswith("Order") else 0
+        diary.heard.append(Heard(event.name, event.at, event.properties, money, late_ms))
         for test in self.rules.experiments:
             if test.expose_on == event.name:
-                self._expose(who, test.id, event.at)
+                self._expose(who, test.id, event.at, known)
+            seen = diary.exposed.get(test.id)
+            about = event.name == "Experiment Viewed" and event.properties["experiment_id"] == test.id
+            if about and seen is not None and seen.counted and seen.variant != event.properties["variation_id"]:
+                seen.twice = True
 
-    def _expose(self, who: Customer, test: str, at: int) -> str:
-        variant = self._tests[test].variant(who.name)
-        if test not in who.exposures:
-            who.exposures[test] = (variant, at // 1000)
-            self.tally.counts[f"exp:{test}", f"{variant}:exposed"] += 1
-            ident = effect_id(test, "exposure", who.name, "first")
+    def _expose(self, who: Customer, name: str, at: int, known: Known) -> str:
+        test = self._tests[name]
+        if name in who.diary.exposed:
+            return who.diary.exposed[name].variant
+        variant, counted = test.variant(who.name), self.watermark - at <= test.lateness_ms
+        facts = {"new_returning": "new" if who.sessions <= 1 else "returning", "country": who.attributes.get("country")}
+        parts = [f"{what}={facts[what] if facts[what] in told else 'other'}" for what, told in test.dimensions]
+        heard = len(who.diary.heard)
+        who.diary.exposed[name] = Exposed(variant, at, counted, known, parts, heard)
+        if counted:
+            ident = effect_id(name, "exposure", who.name, "first")
             if ident in self.tally.exposures:
                 self.tally.repeated.append(f"exposure {ident}")
-            self.tally.exposures[ident] = (who.name, test, variant, at)
+            self.tally.exposures[ident] = (who.name, name, variant, at)
+        else:
+            self.tally.counts[f"exp:{name}", "late"] += 1
         return variant
 
     # -- waits
@@ -345,7 +363,7 @@ class Shopkeeper:
         if reason is None:
             self._remember(who, Send(at, campaign.id, message, campaign.marketing))
             if campaign.experiment is not None:
-                variant = self._expose(who, campaign.experiment, at)
+                variant = self._expose(who, campaign.experiment, at, who.known)
         else:
             self._count(campaign.id, f"suppressed:{reason}")
         if message in self.tally.messages:

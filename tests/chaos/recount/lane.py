@@ -17,6 +17,7 @@ from typing import Any
 from chaos.log import Found
 from chaos.recount.customer import Customer, Event, Shopkeeper, Tally
 from chaos.recount.rules import Rules
+from chaos.recount.trials import fields
 from chaos.shop import BREAKS, TOPICS, lane_of
 
 TYPES = {"track", "identify"}
@@ -145,6 +146,8 @@ class LaneRecount:
                 self.out.faults.append(
                     f"{topic}-{self._lane}: applied to {at}, the log has {len(self._records[topic])}"
                 )
+        diaries = [who.diary for who in self.out.customers.values()]
+        self.out.tally.counts.update(fields(self._rules.experiments, diaries))
         watermark = min(self._marks.values())
         self.out.overdue = sum(
             1 for who in self.out.customers.values() for timer in who.timers if timer.due <= watermark

@@ -94,13 +94,38 @@ class Campaign:
 
 @dataclass(slots=True)
 class Metric:
-    """What an experiment counts after an exposure."""
+    """What an experiment counts after an exposure. `below`: the event below the line of a ratio. `cap` in pence."""
 
     id: str
     event: str
     within_ms: int
-    money: bool
+    kind: str
+    value: str | None
+    below: str | None
     campaign: str | None
+    cap: int | None
+    covariate: str | None
+
+    @classmethod
+    def read(cls, tree: dict[str, Any]) -> Metric:
+        """From its line."""
+        kind = tree.get("kind", "proportion")
+        value = tree.get("value", "revenue" if kind == "revenue" else None)
+        assert kind != "mean"
+        assert value in {None, "revenue"}
+        assert "denominator_value" not in tree
+        cap = tree.get("cap")
+        return cls(
+            tree["id"],
+            tree["event"],
+            ms(tree["within"]),
+            kind,
+            value,
+            tree.get("denominator_event"),
+            tree.get("campaign"),
+            None if cap is None else round(cap * (100 if value else 1)),
+            tree.get("covariate"),
+        )
 
 
 @dataclass(slots=True)
@@ -112,22 +137,29 @@ class Experiment:
     variants: list[tuple[str, float]]
     expose_on: str | None
     metrics: list[Metric]
+    dimensions: list[tuple[str, list[str]]]
+    refund_ms: int
+    lateness_ms: int
 
     @classmethod
     def read(cls, tree: dict[str, Any]) -> Experiment:
         """From its file."""
         on = tree["expose_on"]
         assert tree.get("coverage", 1.0) == 1.0
-        assert all(metric.get("value", "revenue") == "revenue" for metric in tree["metrics"])
+        assert not {"when", "namespace", "testers", "start", "end", "rollout", "version"} & tree.keys()
+        dimensions = [
+            (one, ["new", "returning"]) if one == "new_returning" else (one["id"], one["values"])
+            for one in tree.get("dimensions", [])
+        ]
         return cls(
             tree["id"],
             tree.get("seed", tree["id"]),
             [(one["id"], one["weight"]) for one in tree["variants"]],
             None if on == "message" else on["event"],
-            [
-                Metric(one["id"], one["event"], ms(one["within"]), one.get("kind") == "revenue", one.get("campaign"))
-                for one in tree["metrics"]
-            ],
+            [Metric.read(metric) for metric in tree["metrics"]],
+            dimensions,
+            ms(tree.get("refund_window", "0d")),
+            ms(tree.get("lateness", "1d")),
         )
 
     def variant(self, user: str) -> str:

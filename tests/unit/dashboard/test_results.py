@@ -10,6 +10,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportions
 from config.definitions import Experiment
 from services.dashboard.outcomes import ExperimentResult, VariantResult
 from services.dashboard.results import build_experiments
+from support.experiment_counts import counted
 
 EXPERIMENT = Experiment.model_validate(
     {
@@ -34,7 +35,7 @@ EXPERIMENT = Experiment.model_validate(
 
 
 def result(**counts: int) -> ExperimentResult:
-    fields = {name.replace("__", ":"): value for name, value in counts.items()}
+    fields = counted({name.replace("__", ":"): value for name, value in counts.items()})
     return build_experiments({"cart-subject": fields}, [EXPERIMENT], "GBP")[0]
 
 

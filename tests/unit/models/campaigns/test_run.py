@@ -369,7 +369,7 @@ def test_what_became_of_a_message() -> None:
         "unknown": 1,
         "ordered": 1,
     }
-    assert lane.counters("exp:subject")[f"{command['variant']}:clicked:users"] == 1
+    assert lane.counters("exp:subject")[f"{NOON // DAY_MS}||{command['variant']}|clicked|a"] == 1
 
 
 def test_feedback_about_a_campaign_that_is_gone_is_nothing() -> None:

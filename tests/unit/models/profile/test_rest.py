@@ -16,11 +16,13 @@ from models.profile.state import (
     Contact,
     Exposure,
     Goods,
+    Order,
     Person,
     Profile,
     Sample,
     Send,
     Timer,
+    Trials,
     Visit,
     fields_of,
 )
@@ -96,12 +98,23 @@ PROFILES = st.builds(
         Contact,
         st.lists(st.builds(Send, MS, TEXT, st.binary(max_size=8), COUNTS, st.booleans()), max_size=2),
         st.dictionaries(NAMES, st.lists(COUNTS, min_size=3, max_size=3), max_size=3),
+    ),
+    trials=st.builds(
+        Trials,
         st.dictionaries(
             st.integers(0, 2**32 - 1),
-            st.builds(Exposure, st.integers(0, 65_535), SECONDS, st.dictionaries(st.integers(0, 65_535), MONEY)),
+            st.builds(
+                Exposure,
+                *(st.integers(0, 65_535), MS, st.integers(0, 7), st.dictionaries(st.integers(0, 131_071), MONEY)),
+                *(st.lists(MONEY, max_size=2), st.lists(st.integers(0, 50), max_size=3)),
+            ),
             max_size=3,
         ),
+        st.lists(
+            st.builds(Order, *(SECONDS, MS, MONEY, MS), st.lists(st.tuples(MS, MONEY, MS), max_size=2)), max_size=2
+        ),
     ),
+    settled=st.lists(SECONDS, max_size=2),
     visit=st.builds(
         Visit,
         st.lists(st.tuples(ITEMS, TEXT, MONEY), max_size=2),
@@ -140,9 +153,8 @@ def customer() -> Profile:
         seen_since=AT // 1000,
         goods=Goods({"22423": 2, "85123A": 1, "20725": 1}),
         person=Person({"email": "a@x.test", "country": "United Kingdom", "timezone": "Europe/London"}, {"email": True}),
-        contact=Contact(
-            [Send(AT, "win-back", b"12345678")], {"email": [1, 1, 0]}, {77: Exposure(5, AT // 1000, {9: 1})}
-        ),
+        contact=Contact([Send(AT, "win-back", b"12345678")], {"email": [1, 1, 0]}),
+        trials=Trials({77: Exposure(5, AT, values={9: 1})}, [Order(1, AT, 250)]),
         visit=Visit([("22423", "Lantern", 255)]),
     )
     touch(profile, AT, GAP)
@@ -167,6 +179,7 @@ def test_after_a_month_the_cart_and_the_session_are_over_and_the_taste_stays() -
     assert len(profile.sends) == 1
     assert profile.exposures == customer().exposures
     assert profile.attributes == customer().attributes
+    assert profile.open_trials().purchases == []
     rest(profile, AT + 180 * DAY_MS, 0)
     assert len(profile.sends) == 1  # nothing was heard of it yet
     profile.sends[0].flags = 1
@@ -180,6 +193,12 @@ def test_a_send_that_nothing_is_heard_of_is_forgotten_in_the_end() -> None:
     profile = customer()
     rest(profile, AT + 181 * DAY_MS, 0)
     assert profile.sends == []
+
+
+def test_orders_are_kept_for_as_long_as_they_may_be_refunded() -> None:
+    profile = customer()
+    rest(profile, AT + 31 * DAY_MS, 0, 40 * DAY_MS)
+    assert [order.value for order in profile.open_trials().purchases] == [250]
 
 
 def test_sends_are_kept_for_as_long_as_a_cap_counts_them() -> None:

@@ -15,6 +15,7 @@ from services.demo.figures import Figures
 from services.demo.live import LatencySamples
 from services.demo.summary import AuditVerdict, Latency, Learning, Summary, experiment_rows, render, share_of
 from services.demo.verdict import AlertVerdict, OfferVerdict
+from support.experiment_counts import counted
 
 CAUSE = Cause("event", "e1", "Order Completed", 0)
 
@@ -85,10 +86,10 @@ def summary() -> Summary:
         figures=figures(),
         counters={
             "camp:cart": {"decided": 7},
-            "exp:subject": {
+            "exp:subject": counted({
                 "general:exposed": 1000, "general:clicked:users": 100,
                 "named:exposed": 1000, "named:clicked:users": 200,
-            },
+            }),
         },
         experiments=[experiment()],
         names={"22064": "Pink doughnut trinket pot"},
@@ -198,7 +199,7 @@ def test_the_planted_effect_stands_beside_the_measured_one() -> None:
     ],
 )
 def test_verdicts(fields: dict[str, int], verdict: str) -> None:
-    rows = experiment_rows(experiment(simulated=False), fields)
+    rows = experiment_rows(experiment(simulated=False), counted(fields))
     assert rows[2][3] == "none"
     assert rows[2][5].startswith(verdict)
 

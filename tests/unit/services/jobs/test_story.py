@@ -1,7 +1,7 @@
 """The profile in words."""
 
 from config.codes import code16, code32
-from models.profile.state import Contact, Exposure, Person, Profile
+from models.profile.state import Exposure, Person, Profile, Trials
 from services.jobs.story import facts_of
 from support.lane import ms, shipped
 
@@ -19,9 +19,9 @@ def test_a_newcomer() -> None:
 def test_a_customer_with_score_consent_and_experiments() -> None:
     """Profiles hold codes: the names come from the definitions, as far as they are still there."""
     seen = {
-        code32("aa-check"): Exposure(code16("b"), AT // 1000),
-        code32("cart-subject"): Exposure(code16("gone"), AT // 1000),
-        code32("long-over"): Exposure(code16("a"), AT // 1000),
+        code32("aa-check"): Exposure(code16("b"), AT),
+        code32("cart-subject"): Exposure(code16("gone"), AT),
+        code32("long-over"): Exposure(code16("a"), AT),
     }
     profile = Profile(
         orders=2,
@@ -31,7 +31,7 @@ def test_a_customer_with_score_consent_and_experiments() -> None:
         last_order_ms=AT + 10 * 86_400_000,
         score_e6=123_456,
         person=Person(consent={"email": True, "push": False}),
-        contact=Contact(exposures=seen),
+        trials=Trials(seen),
     )
     found = facts_of(profile, shipped().experiments)
     assert found["churn score"] == "12.3%"
