@@ -36,6 +36,7 @@ class Plan:
     metrics, exposes : experiments whose conversion or exposure it is; `mark` stands in profiles of users who need not
         be asked about `exposes` any more. refunds : experiments from whose metrics it takes back. viewed : experiments
         by id, if an outside service tells with it what it showed. order : whether it is to be remembered.
+    experiments : whether it is any of these.
     answers : campaigns whose wait it ends. starts : whether it starts a campaign, at once or later. offers : whether
         offers are decided on it.
     """
@@ -49,6 +50,7 @@ class Plan:
     refunds: tuple[Trial, ...] = ()
     viewed: Mapping[str, Trial] | None = None
     order: bool = False
+    experiments: bool = False
     answers: tuple[Campaign, ...] = ()
     starts: bool = False
     offers: bool = False
@@ -146,6 +148,7 @@ def _plans(definitions: Definitions, index: CampaignIndex, trials: Mapping[str, 
             refunds=told.get(name, ()),
             viewed=trials if name == VIEWED else None,
             order=ledger and name == ORDERED,
+            experiments=name in metrics or name in exposes or name in told or name in {VIEWED, ORDERED},
             answers=index.cancelled_by(name),
             starts=index.listens(name),
             offers=name in offers,

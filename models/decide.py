@@ -173,16 +173,8 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
             _order(turn, profile, event, before_it)
     elif plan.feedback:
         campaigns.feedback(turn, profile, event)
-    order = count.remember_order(profile, event, turn.watermark_before, brain.orders_ms) if plan.order else None
-    # Conversions before exposures: the event that exposes is not its own conversion.
-    if plan.metrics and profile.trials:
-        count.convert(turn.out, profile, event, plan.metrics, turn.watermark_before, order)
-    if plan.refunds:
-        count.refund(turn.out, profile, event, plan.refunds, turn.watermark_before)
-    if plan.exposes and plan.mark not in profile.settled:
-        _expose(turn, profile, event, plan)
-    if plan.viewed is not None:
-        _viewed(turn, profile, event, plan.viewed)
+    if plan.experiments:
+        _experiments(turn, profile, event, plan)
     if plan.answers:
         campaigns.answer(profile, event)
         if profile.timers:
@@ -193,6 +185,20 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
         _moment(turn, profile, event)
     if plan.offers:
         decide_offers(turn, event.user, profile, at, cause_of(event))
+
+
+def _experiments(turn: Turn, profile: Profile, event: Input, plan: Plan) -> None:
+    """Conversions before exposures: the event that exposes is not its own conversion."""
+    out, watermark = turn.out, turn.watermark_before
+    order = count.remember_order(profile, event, watermark, turn.brain.orders_ms) if plan.order else None
+    if plan.metrics and profile.trials:
+        count.convert(out, profile, event, plan.metrics, watermark, order)
+    if plan.refunds:
+        count.refund(out, profile, event, plan.refunds, watermark)
+    if plan.exposes and plan.mark not in profile.settled:
+        _expose(turn, profile, event, plan)
+    if plan.viewed is not None:
+        _viewed(turn, profile, event, plan.viewed)
 
 
 def _expose(turn: Turn, profile: Profile, event: Input, plan: Plan) -> None:
