@@ -112,13 +112,13 @@ def exposures(bootstrap: str, counts: Callable[[Record], bool] = _always) -> dic
 def converted(
     log: Iterable[dict[str, Any]], exposed: dict[str, tuple[str, int, str]], name: str, within_ms: int
 ) -> Counter[str]:
-    """Users by variant with an event `name` inside the window after their exposure (to the second, as stored)."""
+    """Users by variant with an event `name` inside the window after their exposure. An order must be later than it."""
     users: dict[str, set[str]] = defaultdict(set)
     for event in log:
         seen = exposed.get(event["user"])
         if event.get("event") != name or seen is None or event["messageId"] == seen[2]:
             continue
-        if 0 <= event["at"] - seen[1] // 1000 * 1000 <= within_ms:
+        if (name == "Order Completed") <= event["at"] - seen[1] <= within_ms:
             users[seen[0]].add(event["user"])
     return Counter({variant: len(found) for variant, found in users.items()})
 
