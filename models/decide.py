@@ -159,8 +159,9 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
     """One event: profile, experiments, triggers, offers, and a moment to score."""
     brain, name, at = turn.brain, event.name, event.at
     plan = brain.plans.get(name, NO_PLAN)
-    while profile.tick_due and profile.tick_due * 1000 <= at:
-        _tick(turn, event.user, profile)  # the silence before this event is over: score it as it was
+    if plan.visit:
+        while profile.tick_due and profile.tick_due * 1000 <= at:
+            _tick(turn, event.user, profile)  # the silence before this event is over: score it as it was
     if brain.has_covariates and (plan.exposes or plan.starts or plan.viewed):
         turn.before = known_before(profile)
     profile.events += 1
