@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     snapshot_every_ms: int = Field(
         default=2_000, ge=100, description="learn publishes a changed model at most this often"
     )
+    judge_every_ms: int = Field(
+        default=1_000,
+        ge=50,
+        description="how often the judge looks at the experiments (less often where a look takes long)",
+    )
     ledger_ttl_s: int = Field(default=30 * 86_400, ge=60, description="how long the send ledger remembers a message")
     reload_s: float = Field(
         default=2.0, ge=0, description="how often changed files of the config folder are looked for; 0: on SIGHUP only"

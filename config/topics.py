@@ -40,10 +40,11 @@ MESSAGES = Topic("messages", "commands to send a message, and messages that were
 EXPOSURES = Topic("exposures", "first exposure of a user to a variant of an experiment")
 JOURNAL = Topic("journal", "one entry per committed batch: what was applied, in which order, with which versions")
 DEAD_LETTERS = Topic("dead-letters", "records that were refused: where they lay, why, and the record itself")
+VERDICTS = Topic("verdicts", "each change of an experiment's verdict or status", partitions=1, retention_ms=-1)
 TRAINING = Topic("training", "labelled examples; partition 0 churn, partition 1 baskets", partitions=2)
 
 INPUTS: tuple[Topic, ...] = (CLICKSTREAM, PURCHASES, PROFILES, FEEDBACK)
-OUTPUTS: tuple[Topic, ...] = (CHURN_ALERTS, OFFERS, MESSAGES, EXPOSURES, JOURNAL, DEAD_LETTERS, TRAINING)
+OUTPUTS: tuple[Topic, ...] = (CHURN_ALERTS, OFFERS, MESSAGES, EXPOSURES, JOURNAL, DEAD_LETTERS, TRAINING, VERDICTS)
 TOPICS: tuple[Topic, ...] = INPUTS + OUTPUTS
 INPUT_NAMES: tuple[str, ...] = tuple(topic.name for topic in INPUTS)
 

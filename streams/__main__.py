@@ -9,8 +9,9 @@ from config.loader import DefinitionError
 from services.bootstrap import BAD_INPUT, settings_or_exit
 from services.logs import configure_logs
 from streams.app import run
+from streams.judge import judge
 
-ROLES = ("decide", "learn", "deliver")
+ROLES = ("decide", "learn", "deliver", "judge")
 
 
 def main() -> None:
@@ -19,6 +20,9 @@ def main() -> None:
         sys.exit(f"usage: python -m streams ({'|'.join(ROLES)})")
     settings = settings_or_exit()
     configure_logs(settings.log_level)
+    if sys.argv[1] == "judge":  # it reads no topic and needs no Faust
+        judge(settings)
+        return
     try:
         app = importlib.import_module(f"streams.{sys.argv[1]}").build(settings)
     except DefinitionError as error:

@@ -18,6 +18,7 @@ from faust.types import TP
 
 from config.definitions import Definitions
 from config.loader import DefinitionError, load_definitions
+from config.overrides import Override, overlaid
 from config.settings import Settings
 from config.topics import INPUT_NAMES
 from models.brain import Brain
@@ -25,6 +26,7 @@ from models.campaigns.conditions import condition_fault
 from models.errors import DeadLetterLimitError, KairosError, TransientError
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
+from services.state.experiments import ExperimentStore
 from services.state.keys import fence
 from services.state.lanes import read_fences
 from services.state.link import link_to
@@ -65,7 +67,9 @@ class DecideRole:
         self._redis_run = ""
         self._swapping = asyncio.Lock()
         self._rules = WatchedFolder(settings.config_dir, _definitions, (DefinitionError,), (".yaml", ".yml"))
-        self._brain = Brain(self._rules.value)
+        self._taken = self._rules.value
+        self._overrides: dict[str, Override] = {}
+        self._brain = Brain(self._taken)
         self._context = LaneContext(
             settings=settings,
             brain=lambda: self._brain,
@@ -157,6 +161,7 @@ class DecideRole:
 
     async def _refresh(self) -> None:
         """See that Redis holds what the next decisions name in the journal, before a lane begins with it."""
+        await self._take_overrides()
         await asyncio.to_thread(keep_policy, self._redis, self._brain.definitions)
         await self._swap()
 
@@ -193,6 +198,7 @@ class DecideRole:
             await asyncio.sleep(self.settings.snapshot_poll_ms / 1000)
             try:
                 await self._swap()
+                await self._take_overrides()
             except KairosError as error:
                 log.warning("snapshot_kept", error=str(error))
 
@@ -202,19 +208,28 @@ class DecideRole:
         while not app.should_stop:
             at_once = await wait_for(asked, self.settings.reload_s)
             await asyncio.to_thread(self._rules.look, at_once=at_once)
-            if self._rules.value is self._brain.definitions:
+            if self._rules.value is self._taken:
                 continue
             try:
-                await self._take_rules()
+                await self._take_rules(self._overrides)
             except TransientError as error:
                 log.warning("rules_wait", error=str(error))  # for the next look
 
-    async def _take_rules(self) -> None:
+    async def _take_overrides(self) -> None:
+        """Take what was decided about experiments since; what this worker knows already is never forgotten."""
+        found = await asyncio.to_thread(ExperimentStore(self._redis).overrides)
+        newer = {name: one for name, one in found.items() if one.follows(self._overrides.get(name))}
+        if newer:
+            await self._take_rules(self._overrides | newer)
+
+    async def _take_rules(self, overrides: dict[str, Override]) -> None:
         async with self._swapping:
-            brain = Brain(self._rules.value, self._brain.churn, self._brain.recs)
+            rules = self._rules.value
+            brain = Brain(overlaid(rules, overrides), self._brain.churn, self._brain.recs)
             # In Redis before the first batch names it: the audit replays with the rules that were in force.
             await asyncio.to_thread(keep_policy, self._redis, brain.definitions)
             before, self._brain = self._brain.policy_version, brain
+            self._taken, self._overrides = rules, overrides
         log.info("rules_in_force", version=brain.policy_version, before=before)
 
     async def _ticker(self, app: faust.App) -> None:

@@ -23,7 +23,8 @@ class MetricPlan:
     id : its name. kind : a proportion has values 0 and 1; a mean is any value per user (revenue, a count); a ratio
         is a sum over a sum. role : primary metrics decide, guardrails may only stop, the rest is exploratory.
     higher_is_better : the direction of a benefit. minimum_effect : smallest difference that matters, in the metric's
-        unit. margin : how much worse a guardrail may get, in its unit.
+        unit. margin : how much worse a guardrail may get, in its unit. scale : counted units in one of the unit that
+        people read (money is counted in pence); everything here is in counted units.
     """
 
     id: str
@@ -32,6 +33,7 @@ class MetricPlan:
     higher_is_better: bool = True
     minimum_effect: float | None = None
     margin: float = 0.0
+    scale: float = 1.0
 
     @property
     def values(self) -> int:

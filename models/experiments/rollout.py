@@ -85,6 +85,7 @@ def next_move(
     least_users: int,
     mixtures: Mapping[str, Mixture] | None = None,
     alpha: float = 0.05,
+    steps: Sequence[float] = STEPS,
 ) -> Decision:
     """What to do after this reading; may be asked at every moment, because the bounds are always valid.
 
@@ -92,6 +93,7 @@ def next_move(
     ----------
     guardrails : what must not get worse by more than its margin. cohorts : one per step so far, in order.
     least_users : users with the change that a step needs before the next one. mixtures : by guardrail.
+    steps : shares of the users, ascending.
 
     Notes
     -----
@@ -112,10 +114,10 @@ def next_move(
             bounds = f"[{effect.value - reach:.4g}, {effect.value + reach:.4g}]"
             reason = f"{metric.id} changed by {effect.value:+.4g} {bounds}, worse than the margin of {metric.margin:g}"
             return Decision("stop", 0.0, reason, metric.id)
-    if current >= STEPS[-1]:
+    if current >= steps[-1]:
         return Decision("done", current, "every user has the change")
     seen = min((cohorts[-1].treatment[metric.id].n for metric in guardrails), default=least_users)
     if seen < least_users:
         return Decision("hold", current, f"{seen:,} of {least_users:,} users with the change in this step")
-    following = next(step for step in STEPS if step > current)
+    following = next(step for step in steps if step > current)
     return Decision("advance", following, f"no guardrail is crossed after {seen:,} users with the change in this step")

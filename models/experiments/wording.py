@@ -18,9 +18,11 @@ def effect_of(compared: Comparison) -> str:
     if compared.lift is not None and compared.lift_interval is not None:
         low, high = (f"{100.0 * bound:.1f}" for bound in compared.lift_interval)
         return f"{100.0 * compared.lift:+.1f} % [{low}, {high}]"
+    scale = compared.metric.scale
     if compared.interval is not None:
-        return f"{compared.difference:+.4g} [{compared.interval.low:.4g}, {compared.interval.high:.4g}]"
-    return f"{compared.difference:+.4g} (no interval yet)"
+        low, high = (f"{bound / scale:.4g}" for bound in compared.interval)
+        return f"{compared.difference / scale:+.4g} [{low}, {high}]"
+    return f"{compared.difference / scale:+.4g} (no interval yet)"
 
 
 def sentence_of(verdict: str, compared: Comparison | None, days: int | None) -> str:

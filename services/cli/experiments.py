@@ -29,18 +29,24 @@ from models.experiments.power import (
     power_of,
     users_needed,
 )
+from services.bootstrap import DATA_DIR
+from services.cards import show_card
+from services.jobs.experiments.running import result_of
 from services.jobs.experiments.trial import Options, names_of, pairs_of
 
 if TYPE_CHECKING:
     from services.jobs.experiments.simulation.figures import Figure
 
 experiments_app = typer.Typer(
-    name="experiments", help="A/B tests: plan them, read results, see what the methods are worth.", no_args_is_help=True
+    name="experiments",
+    help="A/B tests: plan them, watch and stop them, read results, see what the methods are worth.",
+    no_args_is_help=True,
 )
 Format = Literal["table", "json", "csv"]
+DataDir = Annotated[Path, typer.Option(help="Folder of the running stack.")]
 
 
-def _emit(document: Mapping[str, Any], lines: list[dict[str, Any]], form: Format) -> bool:
+def emit(document: Mapping[str, Any], lines: list[dict[str, Any]], form: Format) -> bool:
     """Write JSON or CSV to standard output; False for a table, which the caller draws."""
     if form == "json":
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -95,7 +101,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
         "variance_per_user": [design.variance_control, design.variance_treatment],
         "methods": lines,
     }
-    if not _emit(document, lines, form):
+    if not emit(document, lines, form):
         _show_plan(document, users)
 
 
@@ -153,7 +159,12 @@ def _show_plan(document: Mapping[str, Any], users: int | None) -> None:
 
 @experiments_app.command()
 def results(  # noqa: PLR0913, PLR0917
-    file: Annotated[Path, typer.Argument(help="CSV (or Parquet, JSON lines) with rows per user, or with sums.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|ID", help="CSV, Parquet or JSON lines with rows per user or sums; or a running experiment."
+        ),
+    ],
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
     variant: Annotated[str, typer.Option(help="Column with the variant.")] = "variant",
     control: Annotated[str, typer.Option(help="The control; without it, the alphabetically first variant.")] = "",
@@ -170,12 +181,23 @@ def results(  # noqa: PLR0913, PLR0917
     alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Error, both sides together.")] = 0.05,
     planned: Annotated[int | None, typer.Option(min=2, help="Planned users of all arms.")] = None,
     running: Annotated[bool, typer.Option(help="Users still come: the live test of the sample ratio.")] = False,
+    data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """Results of any A/B test from a file: tests, intervals, sample ratio, verdict."""
+    """Results of a running experiment, or of any A/B test from a file: tests, intervals, sample ratio, verdict.
+
+    With an id (kairos experiments list) they are those of the judge's last look, about a second old. All options but
+    --format are for files.
+    """
     from services.jobs.experiments.results import flat, read_trial
     from services.jobs.experiments.results import results as evaluate
 
+    file = Path(what)
     try:
+        if not file.exists() and not file.suffix:
+            document = result_of(what, data_dir)
+            if not emit(document, flat(document), form):
+                show_card(document, Console())
+            return
         options = Options(
             variant=variant,
             control=control,
@@ -195,42 +217,8 @@ def results(  # noqa: PLR0913, PLR0917
     except ConfigurationError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
-    if not _emit(document, flat(document), form):
-        _show_results(document)
-
-
-def _show_results(document: Mapping[str, Any]) -> None:
-    console = Console()
-    colours = {"better": "bold green", "worse": "bold red", "harm": "bold red", "sample_ratio_alarm": "bold red"}
-    console.print(document["sentence"], style=colours.get(document["verdict"], "bold"), markup=False, highlight=False)
-    table = Table(title=f"against {document['control']}, decided by: {document['method']}", box=SIMPLE)
-    table.add_column("metric, variant", no_wrap=True)
-    for name in ("values", "lift", "p once", "always", "interval"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for line in document["comparisons"]:
-        what = f"{line['metric']}\n{line['variant']}"
-        if line["shortage"]:
-            table.add_row(what, line["shortage"].replace("_", " "))
-            continue
-        fixed, both = line["fixed"], f"{line['control_value']:.4g}\n{line['value']:.4g}"
-        lift = f"{line['difference']:+.3g}" if line["lift"] is None else f"{line['lift']:+.1%}"
-        p = ("" if fixed is None else f"{fixed['p']:.2g}", f"{line['always_valid']['p']:.2g}")
-        of_lift = line["lift_interval"]
-        if of_lift is not None and line["lift"] is not None:
-            interval = f"{of_lift[0]:.1%} to {of_lift[1]:.1%}"
-        else:
-            interval = "" if line["interval"] is None else "{:.3g} to {:.3g}".format(*line["interval"])
-        table.add_row(what, both, lift, *p, interval)
-    console.print(table)
-    ratio = document["sample_ratio"]
-    text = (
-        f"p = {ratio['p']:.4g}" if ratio["p"] is not None else f"evidence {ratio['evidence'] or 0.0:.3g}, alarm at 1000"
-    )
-    style = "bold red" if ratio["alarm"] else None
-    counts = ", ".join(f"{name} {users:,}" for name, users in document["users"].items())
-    console.print(f"sample ratio: {text}{' ALARM' if ratio['alarm'] else ''} ({counts})", style=style, highlight=False)
-    for caution in document["cautions"]:
-        console.print(f"- {caution}", markup=False, highlight=False)
+    if not emit(document, flat(document), form):
+        show_card(document, Console())
 
 
 @experiments_app.command()

@@ -13,7 +13,7 @@ from config.settings import UnknownSettingError
 from models.errors import KairosError
 from services.bootstrap import BAD_INPUT, setting_faults
 from services.cli import audit, letters, look, ops, repartition, restore, run
-from services.cli.experiments import experiments_app
+from services.cli.experiment_watch import experiments_app
 from services.cli.train import train_app
 from services.jobs.evaluate.cli import evaluate_app
 

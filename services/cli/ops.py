@@ -96,7 +96,7 @@ def _in_force(version: str, data_dir: Path) -> bool:
 
 
 def health(
-    role: Annotated[str, typer.Argument(help="decide, learn or deliver.")],
+    role: Annotated[str, typer.Argument(help="decide, learn, deliver or judge.")],
     data_dir: Annotated[Path, typer.Option(help="Folder of the running stack.")] = DATA_DIR,
 ) -> None:
     """Exit code 0 if a worker of this role has told about itself in the last ten seconds."""

@@ -34,6 +34,7 @@ class Role(StrEnum):
     DECIDE = "decide"
     LEARN = "learn"
     DELIVER = "deliver"
+    JUDGE = "judge"
 
 
 def demo(

@@ -1,14 +1,16 @@
-"""The HTTP surface around the page: the same as JSON, health, metrics, unsubscribe."""
+"""The HTTP surface around the page: the same as JSON, health, metrics, variants of experiments, unsubscribe."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 
 from models.errors import TransientError
+from services.dashboard.assignments import Assignments, UnknownExperimentError
 from services.dashboard.metrics import CONTENT_TYPE, exposition
 from services.dashboard.reader import PageReader
 from services.dashboard.render import render_unsubscribe
@@ -27,7 +29,7 @@ _GUARDED = {
 }
 
 
-def make_router(reader: PageReader, unsubscriber: Unsubscriber) -> APIRouter:
+def make_router(reader: PageReader, unsubscriber: Unsubscriber, assignments: Assignments) -> APIRouter:
     """Routes of the page's process, besides the page."""
     router = APIRouter()
 
@@ -53,6 +55,26 @@ def make_router(reader: PageReader, unsubscriber: Unsubscriber) -> APIRouter:
     async def metrics() -> Response:
         page = reader.page or await reader.read()
         return Response(exposition(page), 200, _FRESH, CONTENT_TYPE)
+
+    @router.get("/v1/experiments/{experiment}/variant", summary="Variant of a user; exposes nobody")
+    async def variant(experiment: str, user: Annotated[str, Query(min_length=1, max_length=200)]) -> Response:
+        try:
+            trial, found = await asyncio.to_thread(assignments.ask, experiment, user)
+        except UnknownExperimentError:
+            told = {"error": "unknown_experiment", "experiment": experiment}
+            return Response(msgspec.json.encode(told), 404, _FRESH, "application/json")
+        except TransientError:
+            return Response(b'{"error":"try_again"}', 503, {**_FRESH, "Retry-After": "1"}, "application/json")
+        body = {
+            "experiment": experiment,
+            "version": trial.experiment.version,
+            "user": user,
+            "variant": found.variant,
+            "why": found.why,
+            "exposed": found.exposed_at is not None,
+            "exposed_at": found.exposed_at,
+        }
+        return Response(msgspec.json.encode(body), 200, _FRESH, "application/json")
 
     @router.get("/u/{token}", summary="Ask whether to unsubscribe; changes nothing", include_in_schema=False)
     async def ask(token: str) -> HTMLResponse:

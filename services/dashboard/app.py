@@ -13,6 +13,7 @@ from config.loader import load_definitions
 from config.settings import Settings
 from services.channels.tokens import Tokens
 from services.dashboard.api import make_router
+from services.dashboard.assignments import Assignments
 from services.dashboard.page import FAVICON, STATIC, install_page
 from services.dashboard.reader import PageReader
 from services.dashboard.unsubscribe import Unsubscriber
@@ -38,17 +39,20 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
 
     unsubscriber = Unsubscriber(Tokens(settings.secret_key.get_secret_value()), settings.kafka.bootstrap, shop_time_ms)
 
+    assignments = Assignments(settings, shop_time_ms)
+
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
         await reader.start()
         yield
         await reader.stop()
         unsubscriber.close()
+        assignments.close()
 
     # FastAPI's own documentation pages load their scripts from another host; the schema itself stays.
     app = FastAPI(title="Kairos", docs_url=None, redoc_url=None, lifespan=running)
     app.state.reader = reader
-    app.include_router(make_router(reader, unsubscriber))
+    app.include_router(make_router(reader, unsubscriber, assignments))
     app.mount("/assets", StaticFiles(directory=STATIC), name="assets")
     install_page(reader)
     ui.run_with(app, title="Kairos", favicon=FAVICON, tailwind=False, dark=False, show_welcome_message=False)

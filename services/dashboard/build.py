@@ -60,7 +60,7 @@ def build_page(raw: RawLive, definitions: Definitions, history: Sequence[Sample]
         lag=build_lag(lag),
         tails=build_tails(raw.tails),
         funnels=funnels,
-        experiments=build_experiments(raw.experiments, definitions.experiments, currency=definitions.churn.currency),
+        experiments=build_experiments(raw.cards, definitions.experiments, currency=definitions.churn.currency),
         proof=proof,
         models=build_models(raw),
         workers=workers,
@@ -180,8 +180,8 @@ def build_workers(raw: RawLive) -> tuple[Worker, ...]:
         for figures in raw.workers
     ]
     silent = [Worker(role, worker, False, words.seconds_of_day(seen), 0.0, 0, 0.0) for role, worker, seen in raw.silent]
-    order = {"decide": 0, "learn": 1, "deliver": 2}
-    return tuple(sorted(alive + silent, key=lambda one: (order.get(one.role, 3), one.role, one.worker)))
+    order = {"decide": 0, "learn": 1, "deliver": 2, "judge": 3}
+    return tuple(sorted(alive + silent, key=lambda one: (order.get(one.role, 4), one.role, one.worker)))
 
 
 def build_models(raw: RawLive) -> tuple[ModelVersion, ...]:

@@ -122,10 +122,9 @@ def _decisions(page: PageContext) -> Iterator[Metric]:
         "Users exposed",
         ["experiment", "variant"],
         [
-            ((experiment.experiment, row.variant), row.exposed)
+            ((experiment.experiment, variant), users)
             for experiment in page.experiments
-            for metric in experiment.metrics[:1]
-            for row in metric.variants
+            for variant, users in experiment.users
         ],
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["undecided", "ahead", "behind", "too-few"]
+Verdict = Literal["undecided", "better", "worse", "harm", "too-few"]
+Tone = Literal["good", "bad", "note", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,26 +83,23 @@ class VariantResult:
     ----------
     variant : its id.
     control : the variant that others are compared with.
-    exposed : users who were exposed.
-    users : users who converted.
-    value : the rate, or the mean revenue per exposed user, for people.
-    difference : against the control, for people; empty for the control.
-    interval : its 95 % interval, for people; empty for the control.
-    z, p : of the two-sided test; None for the control and where there is too little.
+    users : users whose window has closed.
+    value : the rate, the money per user, ..., for people.
+    difference : against the control, for people: a lift in percent where there is one; empty for the control.
+    interval : of the same; valid at every look. Empty for the control.
+    p : adjusted for all comparisons; None for the control and where the method has none.
     planted : the effect that a simulation put in, for people; empty in a real experiment.
-    verdict : undecided, ahead, behind or too-few; None for the control.
+    verdict : undecided, better, worse, harm or too-few; None for the control.
     words : the verdict for people.
     low, high, point : the interval on a scale of -1 to 1 for drawing; None where there is none.
     """
 
     variant: str
     control: bool
-    exposed: int
     users: int
     value: str
     difference: str = ""
     interval: str = ""
-    z: float | None = None
     p: float | None = None
     planted: str = ""
     verdict: Verdict | None = None
@@ -119,19 +117,21 @@ class MetricResult:
     ----------
     metric : its id.
     title : what is counted, and within which time.
-    kind : proportion or revenue.
+    kind : proportion, revenue, ...
+    role : what it is for, for people; empty for a primary metric.
     variants : one row each, control first.
     """
 
     metric: str
     title: str
     kind: str
+    role: str
     variants: tuple[VariantResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentResult:
-    """One experiment.
+    """The card of an experiment.
 
     Parameters
     ----------
@@ -139,7 +139,17 @@ class ExperimentResult:
     description : what is tried.
     hypothesis : what is expected.
     simulated : the reactions are made by a simulator; never to be read as real.
-    exposed : users exposed, all variants.
+    exposed : users exposed, all variants, matured or not.
+    users : the same by variant.
+    verdict : its code; empty while the judge has not looked.
+    sentence : the verdict in plain words.
+    tone : how it is coloured: good, bad, note or plain.
+    action : what is recommended; empty when it does not run any more.
+    status : running, stopped or rolled_out.
+    state : the status with its reason, for people.
+    progress : matured users of the planned ones, those inside their window, days left.
+    share : 0 to 1, matured of planned; None without a plan.
+    cautions : what a reader must know beside the verdict.
     metrics : results per metric.
     """
 
@@ -147,5 +157,15 @@ class ExperimentResult:
     description: str
     hypothesis: str
     simulated: bool
-    exposed: int
-    metrics: tuple[MetricResult, ...]
+    exposed: int = 0
+    users: tuple[tuple[str, int], ...] = ()
+    verdict: str = ""
+    sentence: str = ""
+    tone: Tone = "plain"
+    action: str = ""
+    status: str = "running"
+    state: str = "running"
+    progress: str = ""
+    share: float | None = None
+    cautions: tuple[str, ...] = ()
+    metrics: tuple[MetricResult, ...] = ()

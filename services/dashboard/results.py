@@ -1,140 +1,142 @@
-"""The experiments' tables: from counters to rates, differences, intervals and a verdict in words. Pure."""
+"""The experiments' cards: from what the judge wrote to what the page shows. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from config.definitions import Experiment, Metric
 from config.units import spell_duration
-from models.experiments.compare import share
-from models.experiments.fixed import newcombe_interval, two_proportion_z, welch_t
-from models.experiments.sums import Proportion
-from models.experiments.tally import Tally, tally
+from services.cards import progress, state_of
 from services.dashboard import words
-from services.dashboard.outcomes import ExperimentResult, MetricResult, VariantResult, Verdict
+from services.dashboard.outcomes import ExperimentResult, MetricResult, Tone, VariantResult
 
-ALPHA = 0.05
-# Below this many users with the event (or without it) in an arm, a test of two shares says little.
-LEAST_USERS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Compared:
-    """A difference against the control, before it is put into words."""
-
-    difference: float
-    low: float
-    high: float
-    z: float
-    p: float
+TONES: Mapping[str, Tone] = {
+    "better": "good",
+    "worse": "bad",
+    "harm": "bad",
+    "sample_ratio_alarm": "bad",
+    "mixed": "note",
+    "no_difference": "note",
+}
+ACTIONS: Mapping[str, str] = {
+    "roll_out": "Roll it out",
+    "stop": "Stop it",
+    "keep_running": "Keep it running",
+    "investigate": "Look into it",
+    "choose": "Weigh them up",
+}
+ROLES: Mapping[str, str] = {"primary": "", "guardrail": "guardrail", "exploratory": "exploratory, claims nothing"}
+CLAIMS: Mapping[str, str] = {"better": "better", "worse": "worse", "harm": "harm", "undecided": "undecided"}
+Card = Mapping[str, Any]
 
 
 def build_experiments(
-    counters: Mapping[str, Mapping[str, int]], experiments: Iterable[Experiment], currency: str
+    cards: Mapping[str, Card], experiments: Iterable[Experiment], currency: str
 ) -> tuple[ExperimentResult, ...]:
-    """One result per experiment, simulated ones last.
+    """One card per experiment, simulated ones last.
 
     Parameters
     ----------
-    counters : by experiment; see :mod:`models.experiments.fields`.
-    experiments : their definitions; the first variant is the control.
+    cards : documents that the judge wrote, by experiment. experiments : their definitions.
     currency : ISO 4217 code of the money in revenue metrics.
     """
-    results = [_experiment(one, counters.get(one.id, {}), currency) for one in experiments]
+    results = [_experiment(one, cards.get(one.id), currency) for one in experiments]
     return tuple(sorted(results, key=lambda result: (result.simulated, result.experiment)))
 
 
-def _experiment(experiment: Experiment, counts: Mapping[str, int], currency: str) -> ExperimentResult:
-    found = tally(counts, experiment)
-    return ExperimentResult(
+def _experiment(experiment: Experiment, card: Card | None, currency: str) -> ExperimentResult:
+    shown = ExperimentResult(
         experiment=experiment.id,
         description=experiment.description,
         hypothesis=experiment.hypothesis,
         simulated=experiment.simulated,
-        exposed=sum(arm.exposed for arm in found.arms.values()),
-        metrics=tuple(
-            _metric(experiment, metric, found, currency)
-            for metric in experiment.metrics
-            if metric.kind in {"proportion", "revenue"}
-        ),
+    )
+    if card is None or card["version"] != experiment.version:
+        return shown
+    planned = card["planned"]
+    return replace(
+        shown,
+        exposed=sum(card["users"].values()),
+        users=tuple(card["users"].items()),
+        verdict=card["verdict"],
+        sentence=card["sentence"],
+        tone=TONES.get(card["verdict"], "plain"),
+        action=ACTIONS[card["action"]] if card["status"] == "running" else "",
+        status=card["status"],
+        state=state_of(card),
+        progress=progress(card),
+        share=min(1.0, card["matured"] / planned) if planned else None,
+        cautions=tuple(card["cautions"]),
+        metrics=tuple(_metric(metric, experiment, card, currency) for metric in experiment.metrics),
     )
 
 
-def _metric(experiment: Experiment, metric: Metric, found: Tally, currency: str) -> MetricResult:
-    ids = [variant.id for variant in experiment.variants]
-    is_share = metric.kind == "proportion"
-    rows = _shares(ids, metric, found) if is_share else _averages(ids, metric, found, currency)
+def _metric(metric: Metric, experiment: Experiment, card: Card, currency: str) -> MetricResult:
+    lines = [line for line in card["comparisons"] if line["metric"] == metric.id]
+    rows = _rows(metric, lines, card["control"], currency)
     planted = experiment.planted.get(metric.id)
-    if planted is not None:
+    if planted is not None and rows:
         # The simulator plants the effect in the last variant only.
-        shown = words.points(planted) if is_share else words.signed_money(planted, currency)
+        shown = words.points(planted) if metric.kind == "proportion" else words.signed_money(planted, currency)
         rows[-1] = replace(rows[-1], planted=shown)
-    return MetricResult(metric.id, _title(metric), metric.kind, tuple(_scaled(rows)))
+    return MetricResult(metric.id, _title(metric), metric.kind, ROLES[metric.role], tuple(_scaled(rows)))
+
+
+def _rows(metric: Metric, lines: Sequence[Card], control: str, currency: str) -> list[VariantResult]:
+    if not lines:
+        return []
+    first = lines[0]
+    known = first["shortage"] is None
+    rows = [VariantResult(control, True, first["n_control"], _value(metric, first["control_value"], currency, known))]
+    for line in lines:
+        row = VariantResult(line["variant"], False, line["n"], "")
+        if line["shortage"] is not None:
+            rows.append(replace(row, verdict="too-few", words=line["shortage"].replace("_", " ")))
+            continue
+        row = replace(row, value=_value(metric, line["value"], currency, True), verdict=line["claim"])
+        p = line["p"] if line["p_adjusted"] is None else line["p_adjusted"]
+        row = replace(row, words=CLAIMS[line["claim"]], p=p)
+        rows.append(_effect(row, metric, line, currency))
+    return rows
+
+
+def _effect(row: VariantResult, metric: Metric, line: Card, currency: str) -> VariantResult:
+    """The effect with its interval: as a lift where there is one, so that all metrics read alike."""
+    if line["lift"] is not None and line["lift_interval"] is not None:
+        low, high = line["lift_interval"]
+        shown = f"{words.signed_percent(low)} to {words.signed_percent(high)}"
+        return replace(
+            row, difference=words.signed_percent(line["lift"]), interval=shown, low=low, high=high, point=line["lift"]
+        )
+    row = replace(row, difference=_difference(metric, line["difference"], currency))
+    if line["interval"] is None:
+        return row
+    low, high = line["interval"]
+    shown = f"{_difference(metric, low, currency)} to {_difference(metric, high, currency)}"
+    return replace(row, interval=shown, low=low, high=high, point=line["difference"])
+
+
+def _value(metric: Metric, value: float, currency: str, known: bool) -> str:
+    if not known:
+        return "\N{EN DASH}"
+    if metric.kind == "proportion":
+        return words.percent(value)
+    return words.money(100 * value, currency) if metric.kind == "revenue" else f"{value:.4g}"
+
+
+def _difference(metric: Metric, value: float, currency: str) -> str:
+    if metric.kind == "proportion":
+        return words.points(value)
+    return words.signed_money(100 * value, currency) if metric.kind == "revenue" else f"{value:+.3g}"
 
 
 def _title(metric: Metric) -> str:
-    what = metric.event if metric.kind == "proportion" else f"Revenue ({metric.event})"
-    return f"{what} within {spell_duration(metric.within_ms)}"
-
-
-def _shares(ids: Sequence[str], metric: Metric, found: Tally) -> list[VariantResult]:
-    arms: list[Proportion] = [share(found.arms[one].metrics[metric.id]) for one in ids]
-    control = arms[0]
-    rows = [VariantResult(ids[0], True, control.n, control.successes, words.percent(control.rate))]
-    for variant, arm in zip(ids[1:], arms[1:], strict=True):
-        row = VariantResult(variant, False, arm.n, arm.successes, words.percent(arm.rate))
-        test, interval = two_proportion_z(control, arm), newcombe_interval(control, arm)
-        if test is None or interval is None:
-            rows.append(_too_few(row))
-            continue
-        compared = _Compared(test.difference, interval.low, interval.high, test.z, test.p)
-        enough = min(arm.successes, arm.n - arm.successes, control.successes, control.n - control.successes)
-        judged = _judged(row, compared, words.points(test.difference), enough >= LEAST_USERS)
-        low, high = words.points(interval.low), words.points(interval.high)
-        rows.append(replace(judged, interval=f"{low.removesuffix(' pts')} to {high}"))
-    return rows
-
-
-def _averages(ids: Sequence[str], metric: Metric, found: Tally, currency: str) -> list[VariantResult]:
-    arms = [found.arms[one].metrics[metric.id].one(0) for one in ids]
-    rows = [VariantResult(ids[0], True, arms[0].n, arms[0].n, words.money(arms[0].mean, currency))]
-    for variant, arm in zip(ids[1:], arms[1:], strict=True):
-        row = VariantResult(variant, False, arm.n, arm.n, words.money(arm.mean, currency))
-        test = welch_t(arms[0], arm)
-        if test is None:
-            rows.append(_too_few(row))
-            continue
-        compared = _Compared(test.difference, test.interval.low, test.interval.high, test.t, test.p)
-        shown = words.signed_money(test.difference, currency)
-        low, high = (words.signed_money(bound, currency) for bound in test.interval)
-        judged = _judged(row, compared, shown, min(arm.n, arms[0].n) >= LEAST_USERS)
-        rows.append(replace(judged, interval=f"{low} to {high}"))
-    return rows
-
-
-def _judged(row: VariantResult, compared: _Compared, difference: str, enough: bool) -> VariantResult:
-    verdict: Verdict = "undecided"
-    if not enough:
-        verdict = "too-few"
-    # Test and interval are made by different methods; only where both agree is anything claimed.
-    elif compared.p < ALPHA and (compared.low > 0 or compared.high < 0):
-        verdict = "ahead" if compared.difference > 0 else "behind"
-    return replace(
-        row,
-        difference=difference,
-        z=compared.z,
-        p=compared.p,
-        verdict=verdict,
-        words="too few yet" if verdict == "too-few" else verdict,
-        low=compared.low,
-        high=compared.high,
-        point=compared.difference,
+    what = {"proportion": metric.event, "revenue": f"Revenue ({metric.event})"}.get(
+        metric.kind, f"{metric.id}: {metric.kind} of {metric.event}"
     )
-
-
-def _too_few(row: VariantResult) -> VariantResult:
-    return replace(row, verdict="too-few", words="too few yet")
+    return f"{what} within {spell_duration(metric.within_ms)}"
 
 
 def _scaled(rows: Sequence[VariantResult]) -> list[VariantResult]:

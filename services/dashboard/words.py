@@ -86,6 +86,17 @@ def points(value: float) -> str:
     return f"{_signed(100 * value, 1)} pts"
 
 
+def signed_percent(value: float) -> str:
+    """Lift in percent.
+
+    Examples
+    --------
+    >>> signed_percent(0.0421), signed_percent(-0.12)
+    ('+4.2 %', '−12.0 %')
+    """
+    return f"{_signed(100 * value, 1)} %"
+
+
 def money(minor: float, currency: str = "GBP") -> str:
     """Amount of minor units with the currency's sign.
 

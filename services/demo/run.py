@@ -31,9 +31,10 @@ from services.demo.summary import AuditVerdict, Learning, Summary, day, render
 from services.demo.verdict import Purchases, judge_alerts, judge_offers, judge_reminders
 from services.embedded.stack import EmbeddedStack
 from services.state.counters import read_counters
+from services.state.experiments import ExperimentStore
 from services.state.lanes import read_watermarks
-from services.state.live import LiveReader, RawLive, clear_demo, publish_demo
-from services.state.redis_lane import connect
+from services.state.live import LiveReader, RawLive, clear_demo, publish_demo, worker_figures
+from services.state.redis_lane import Client, connect
 
 LABEL = "simulation: a real shop's orders of 2009-2010; views and carts derived, reactions to mails made up"
 # Without these a year of a shop has not really flowed through.
@@ -181,14 +182,30 @@ def _replay_and_judge(
             figures = gather(stack.bootstrap)
             live = reader.read_now((), ())
             counters = read_counters(redis, options.lanes)
+            judged = _judged(redis, options.lanes)
+            cards = ExperimentStore(redis).results(one.id for one in definitions.experiments)
         summary = summarise(history, shop, definitions, progress, figures, counters, live, samples)
-        summary = replace(summary, audit=verdict)
-        return replace(summary, problems=_problems(options, unfinished, summary, progress))
+        summary = replace(summary, audit=verdict, cards=cards)
+        problems = _problems(options, unfinished, summary, progress)
+        if not judged:
+            problems = (*problems, "the judge has not looked at the last day of the experiments")
+        return replace(summary, problems=problems)
     finally:
         clear_demo(redis)
         follower.close()
         reader.close()
         redis.close()
+
+
+def _judged(redis: Client, lanes: int, timeout_s: float = 30.0) -> bool:
+    """Wait until the judge has looked at everything that the lanes have counted."""
+    watermark = min(read_watermarks(redis, lanes).values(), default=0)
+    until_s = time.monotonic() + timeout_s
+    while time.monotonic() < until_s:
+        if any(one["role"] == "judge" and one["watermark"] >= watermark for one in worker_figures(redis)):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def summarise(
@@ -232,6 +249,7 @@ def summarise(
         figures=figures,
         counters=counters,
         experiments=definitions.experiments,
+        cards={},
         names=history.names,
         alerts=alerts,
         offers=judge_offers(purchases, figures.answers),

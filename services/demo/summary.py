@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -15,17 +16,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from config.definitions import Experiment
-from models.experiments.compare import share
-from models.experiments.fields import counter_key
-from models.experiments.fixed import newcombe_interval, two_proportion_z, wilson_interval
+from models.experiments.fixed import wilson_interval
 from models.experiments.sums import Proportion
-from models.experiments.tally import tally
+from services.cards import COLOURS, progress
 from services.dashboard.words import SUPPRESSED
 from services.demo.figures import Figures, Funnel
 from services.demo.verdict import AlertVerdict, OfferVerdict
-
-# The usual threshold of a test that is looked at once, at the end of the demo.
-_ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,7 @@ class Summary:
     start_ms, end_ms : of the replay, event time. counts : events published, by name. users : customers seen.
     revenue_minor, refunds_minor : real, from the file. lines_total, lines_without_customer : of the file.
     figures : what was published. counters : Kairos's running counters ("exp:id", "camp:id").
-    experiments : definitions. names : product's description by id.
+    experiments : definitions; cards : what the judge says of them, by id. names : product's description by id.
     alerts, offers : verdicts. reminders : cart mails, and those whose customer had really left the cart.
     learning : of the churn model.
     wall_s, events : for the throughput. log_latency, kairos_latency : the two parts.
@@ -88,6 +84,7 @@ class Summary:
     figures: Figures
     counters: Mapping[str, Mapping[str, int]]
     experiments: Sequence[Experiment]
+    cards: Mapping[str, Mapping[str, Any]]
     names: Mapping[str, str]
     alerts: AlertVerdict
     offers: OfferVerdict
@@ -244,53 +241,32 @@ def _funnel_row(summary: Summary, campaign: str, funnel: Funnel) -> list[int]:
 
 
 def _experiments(summary: Summary) -> RenderableType:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("experiment")
-    for name in ("users", "with the event", "planted", "measured (95 % interval)"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+    body: list[RenderableType] = []
     for experiment in summary.experiments:
-        for row in experiment_rows(experiment, summary.counters.get(counter_key(experiment.key), {})):
-            table.add_row(*row)
+        card = summary.cards.get(experiment.id)
+        body += [Text(), *experiment_lines(experiment, card)] if body else experiment_lines(experiment, card)
     note = (
-        "Measured: difference from the first group, in points. A planted effect is one that the simulator builds in. "
-        "The A/A test treats both groups alike and is measured on real orders: it should stay undecided."
+        "Only users whose window has closed decide, so these verdicts hold however often somebody looked. A planted "
+        "effect is one that the simulator builds in; the A/A test treats both groups alike and should stay undecided."
     )
-    return _section("Experiments", table, Text(note, style="dim"))
+    return _section("Experiments", *body, Text(note, style="dim"))
 
 
-def experiment_rows(experiment: Experiment, fields: Mapping[str, int]) -> list[tuple[str, ...]]:
-    """Compare the variants of one experiment with its control, by its first metric that is a share."""
-    metric = next((one for one in experiment.metrics if one.kind == "proportion"), None)
-    if metric is None:
-        return []
-    groups = {name: share(arm.metrics[metric.id]) for name, arm in tally(fields, experiment).arms.items()}
-    control = groups[experiment.control.id]
-    reactions = "simulated" if experiment.simulated else ""
-    rows: list[tuple[str, ...]] = [(experiment.id, "", metric.id, reactions, "", "")]
-    for number, (variant, found) in enumerate(groups.items()):
-        row = (f"  {variant}", f"{found.n:,}", f"{found.successes:,} ({100 * found.rate:.1f} %)")
-        if number == 0:
-            rows.append((*row, "", "", ""))
-            continue
-        planted = ""
-        if not experiment.simulated:
-            planted = "none"
-        elif number == len(groups) - 1:
-            planted = f"{100 * experiment.planted.get(metric.id, 0.0):+.1f}"
-        rows.append((*row, planted, *_comparison(control, found)))
-    return rows
-
-
-def _comparison(control: Proportion, found: Proportion) -> tuple[str, str]:
-    interval, test = newcombe_interval(control, found), two_proportion_z(control, found)
-    if interval is None or test is None:
-        return "", "undecided: " + ("no users" if not (control.n and found.n) else "the same for all")
-    measured = f"{100 * test.difference:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
-    p = f"p {test.p:.3f}" if test.p >= 0.001 else "p < 0.001"
-    if test.p >= _ALPHA:
-        return measured, f"undecided, {p}"
-    return measured, f"{'better' if test.difference > 0 else 'worse'}, {p}"
+def experiment_lines(experiment: Experiment, card: Mapping[str, Any] | None) -> list[Text]:
+    """An experiment's card in a few lines."""
+    made = ", simulated reactions" if experiment.simulated else ""
+    lines = [Text(f"{experiment.id}: {experiment.description or experiment.id}{made}", style="bold")]
+    if card is None or not card["since"]:
+        return [*lines, Text("  nobody was exposed", style="dim")]
+    lines.append(Text(f"  {card['sentence']}", style=COLOURS.get(card["verdict"], "")))
+    last = experiment.variants[-1].id
+    for line in card["comparisons"]:
+        planted = experiment.planted.get(line["metric"])
+        if planted is not None and line["variant"] == last and line["shortage"] is None:
+            measured = f"{100 * line['difference']:+.1f} measured"
+            lines.append(Text(f"  {line['metric']}: {100 * planted:+.1f} points planted, {measured}"))
+    lines.append(Text(f"  {progress(card)}", style="dim"))
+    return lines
 
 
 def _right(summary: Summary) -> RenderableType:

@@ -21,7 +21,7 @@ from services.embedded.runfile import RunInfo, find_running, remove_run_file, wr
 from services.embedded.supervisor import RestartPolicy, Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES: tuple[str, ...] = ("decide", "learn", "deliver", "dashboard")
+ROLES: tuple[str, ...] = ("decide", "learn", "deliver", "judge", "dashboard")
 
 # Joining a group takes half the session timeout on the embedded broker; a worker on this machine is never 6 s
 # away.

@@ -16,6 +16,7 @@ import msgspec
 from config.topics import INPUTS, OUTPUTS, Topic
 from models import decisions
 from models.events import Envelope
+from models.experiments.record import VerdictChanged
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,6 +28,7 @@ VALUES: dict[str, tuple[type[msgspec.Struct], ...]] = {
     "training": (decisions.ChurnExample, decisions.BasketExample),
     "dead-letters": (decisions.DeadLetter,),
     "journal": (decisions.JournalEntry,),
+    "verdicts": (VerdictChanged,),
 }
 
 

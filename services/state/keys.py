@@ -9,6 +9,8 @@ from __future__ import annotations
 COUNTERS_PREFIX = "count:"
 # Hash: dead letter -> when and where it was sent again.
 REDRIVEN = "dead-letters:redriven"
+# Hash: experiment -> what was decided about it, JSON.
+OVERRIDES = "experiments:overrides"
 
 
 def lane(lane: int, name: str) -> str:
@@ -85,3 +87,8 @@ def snapshot(name: str, version: int) -> str:
 def learn_checkpoint(model: str) -> str:
     """Hash of the learner's state (`data`) and the next offset of `training` (`offset`)."""
     return f"learn:{{{model}}}:checkpoint"
+
+
+def experiment(name: str) -> str:
+    """Hash: the judge's `record` of an experiment, the `result` of its last look (JSON), and its final results."""
+    return f"experiment:{name}"

@@ -144,7 +144,7 @@ class RawLive:
     tails : newest first, per kind.
     demo : the replay's clock, if one runs.
     lanes : the proof counters of each lane.
-    experiments, campaigns : counters by id and field, summed over lanes.
+    cards : of experiments, as the judge wrote them. campaigns : counters by id and field, summed over lanes.
     snapshots : published models by name.
     """
 
@@ -153,7 +153,7 @@ class RawLive:
     tails: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     demo: Mapping[str, Any] | None = None
     lanes: Mapping[int, LaneState] = field(default_factory=dict)
-    experiments: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     campaigns: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
 
@@ -242,10 +242,11 @@ class LiveReader:
             pipe.get(key)
         for name in MODELS:
             pipe.get(keys.snapshot_latest(name))
-        counters = [("exp", one) for one in experiments] + [("camp", one) for one in campaigns]
-        for kind_of_count, identifier in counters:
+        for identifier in experiments:
+            pipe.hget(keys.experiment(identifier), "result")
+        for identifier in campaigns:
             for lane in range(self._lanes):
-                pipe.hgetall(keys.counters(lane, f"{kind_of_count}:{identifier}"))
+                pipe.hgetall(keys.counters(lane, f"camp:{identifier}"))
         replies = iter(pipe.execute())
 
         alive: list[Mapping[str, Any]] = []
@@ -260,9 +261,10 @@ class LiveReader:
         demo = next(replies)
         lanes = decode_lanes([next(replies) for _ in range(self._lanes)])
         versions = {name: next(replies) for name in MODELS}
-        sums: dict[str, dict[str, dict[str, int]]] = {"exp": {}, "camp": {}}
-        for kind_of_count, identifier in counters:
-            total = sums[kind_of_count].setdefault(identifier, {})
+        judged = {identifier: next(replies) for identifier in experiments}
+        sums: dict[str, dict[str, int]] = {}
+        for identifier in campaigns:
+            total = sums.setdefault(identifier, {})
             for _ in range(self._lanes):
                 for packed, value in next(replies).items():
                     field_name = packed.decode()
@@ -273,8 +275,8 @@ class LiveReader:
             tails=tails,
             demo=next(iter(_readable([demo])), None),
             lanes=lanes,
-            experiments=sums["exp"],
-            campaigns=sums["camp"],
+            cards={name: card for name, packed in judged.items() for card in _readable([packed])},
+            campaigns=sums,
             snapshots=self._read_snapshots(versions),
         )
 

@@ -86,7 +86,7 @@ def test_images_are_pinned(name: str) -> None:
         assert re.search(r"\d+\.\d+\.\d+", tag), f"{image}:{tag} may change under us"
 
 
-@pytest.mark.parametrize("name", ["decide", "learn", "deliver", "dashboard"])
+@pytest.mark.parametrize("name", ["decide", "learn", "deliver", "judge", "dashboard"])
 def test_services_wait_for_what_they_need(name: str) -> None:
     needs = {other: how["condition"] for other, how in SERVICES[name]["depends_on"].items()}
     expected = {

@@ -13,11 +13,14 @@ import jsonschema  # type: ignore[import-untyped]
 import msgspec
 import pytest
 
-from config.topics import INPUT_NAMES, OUTPUTS, TOPICS
+from config.overrides import Override
+from config.topics import INPUT_NAMES, OUTPUTS, TOPICS, VERDICTS
 from models.events import ALIASES, REASONS, Envelope, Product, Properties
 from models.experiments.fields import counter_key
+from models.experiments.watch import look
 from services.jobs import schemas
 from services.state import keys, ledger, live
+from support.experiment_shop import ExperimentShop, experiment
 from support.lane import DAY_MS, HOUR_MS, LaneRig, identify, ms, order, shipped, track
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +76,17 @@ def test_what_a_lane_publishes_fits() -> None:
     for output in rig.published.outputs:
         validator(output.topic).validate(json.loads(output.value))
         seen.add(output.topic)
-    assert seen == {topic.name for topic in OUTPUTS}
+    assert seen == {topic.name for topic in OUTPUTS} - {VERDICTS.name}  # the judge's
+
+
+def test_what_the_judge_publishes_fits() -> None:
+    shop = ExperimentShop(experiment())
+    shop.day(300, Order_Completed={"a": 0.2, "b": 0.5})
+    shop.pass_time(3)
+    stopped = Override(experiment="test", status="stopped", by="person", reason="enough")
+    for override in (None, stopped):
+        (event,) = look(None, shop.experiments[0], shop.counts(), shop.watermark, override).record.outbox
+        validator("verdicts").validate(json.loads(msgspec.json.encode(event)))
 
 
 @pytest.mark.parametrize("topic", INPUT_NAMES)
@@ -103,6 +116,8 @@ def test_outputs_keep_their_fields() -> None:
         "timezone data reason cause suppressed experiment",
         "exposures": "id user at experiment variant cause type",
         "dead-letters": "topic partition offset reason detail broker_ms key value truncated headers",
+        "verdicts": "id experiment version number at verdict before variant sentence action status reason override "
+        "final result type",
     }
     for topic, names in promised.items():
         (struct,) = schemas.VALUES[topic]
@@ -159,6 +174,8 @@ SHARED_KEYS = {
     keys.snapshot_latest("<model>"),
     keys.learn_checkpoint("<model>"),
     keys.REDRIVEN,
+    keys.experiment("<id>"),
+    keys.OVERRIDES,
     live.WORKERS_KEY,
     live.DEMO_KEY,
     live.worker_key("<role>", "<worker>"),
@@ -182,7 +199,7 @@ def test_no_key_function_was_forgotten() -> None:
     made = {name for name, _ in inspect.getmembers(keys, inspect.isfunction)}
     assert made == {
         "lane", "fence", "state", "profile", "offers", "timers", "outbox", "outbox_index", "counters", "counter_names",
-        "policy", "snapshot_latest", "snapshot", "learn_checkpoint",
+        "policy", "snapshot_latest", "snapshot", "learn_checkpoint", "experiment",
     }  # fmt: skip
     assert {name for name, _ in inspect.getmembers(ledger, inspect.isfunction) if name.endswith("_key")} == {
         "ledger_key",

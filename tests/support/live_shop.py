@@ -1,16 +1,20 @@
 """A shop in full swing, as the roles would have written it to Redis: for tests and pictures of the page."""
 
+import json
 import math
 import time
 from typing import Any
 
 import redis
 
+from config.loader import load_definitions
+from config.settings import PACKAGE_CONFIG_DIR
+from models.experiments.sums import Moments
 from models.lane import LaneState, encode
 from models.learners.envelope import Envelope
 from services.state import keys
 from services.state.live import publish_demo, publish_worker, push_tail
-from support.experiment_counts import counted
+from support.cards import card_of, shares
 
 LANES = 4
 DAY_MS = 86_400_000
@@ -99,38 +103,14 @@ CAMPAIGNS: dict[str, dict[str, int]] = {
     },
     "order-thanks": {"decided": 9120, "sent": 9118, "opened": 5210, "clicked": 611, "ordered": 903},
 }
-EXPERIMENTS: dict[str, dict[str, int]] = {
+EXPERIMENTS: dict[str, dict[str, dict[str, Moments]]] = {
     "cart-subject": {
-        "general:exposed": 1448,
-        "general:clicked:users": 142,
-        "general:clicked:sum": 142,
-        "general:clicked:sumsq": 142,
-        "names-product:exposed": 1456,
-        "names-product:clicked:users": 260,
-        "names-product:clicked:sum": 260,
-        "names-product:clicked:sumsq": 260,
-        "general:simulated-revenue:users": 26,
-        "general:simulated-revenue:sum": 61_240,
-        "general:simulated-revenue:sumsq": 183_720_000,
-        "names-product:simulated-revenue:users": 35,
-        "names-product:simulated-revenue:sum": 88_120,
-        "names-product:simulated-revenue:sumsq": 273_172_000,
+        "general": {"clicked": shares(1448, 142), "simulated-revenue": Moments(1448, (61_240,), (183_720_000,))},
+        "names-product": {"clicked": shares(1456, 260), "simulated-revenue": Moments(1456, (88_120,), (273_172_000,))},
     },
     "aa-check": {
-        "a:exposed": 2071,
-        "a:ordered:users": 803,
-        "a:ordered:sum": 803,
-        "a:ordered:sumsq": 803,
-        "b:exposed": 2094,
-        "b:ordered:users": 829,
-        "b:ordered:sum": 829,
-        "b:ordered:sumsq": 829,
-        "a:revenue:users": 803,
-        "a:revenue:sum": 36_120_400,
-        "a:revenue:sumsq": 3_250_836_000_000,
-        "b:revenue:users": 829,
-        "b:revenue:sum": 37_041_100,
-        "b:revenue:sumsq": 3_333_699_000_000,
+        "a": {"ordered": shares(2071, 803), "revenue": Moments(2071, (36_120_400,), (3_250_836_000_000,))},
+        "b": {"ordered": shares(2094, 829), "revenue": Moments(2094, (37_041_100,), (3_333_699_000_000,))},
     },
 }
 
@@ -155,8 +135,10 @@ class LiveShop:
             self.lane(lane)
         for campaign, counts in CAMPAIGNS.items():
             self.count(f"camp:{campaign}", counts)
-        for experiment, counts in EXPERIMENTS.items():
-            self.count(f"exp:{experiment}", counted(counts))
+        defined = load_definitions(PACKAGE_CONFIG_DIR).experiment_by_id
+        for experiment, sums in EXPERIMENTS.items():
+            card = card_of(defined[experiment], sums)
+            self.client.hset(keys.experiment(experiment), "result", json.dumps(card))
         self.churn_model(version=37, learned=True)
         self.snapshot("recs", 212, {"baskets": 12_204, "items": 3_911})
         if demo:

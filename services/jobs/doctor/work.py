@@ -13,7 +13,7 @@ from services.state.live import worker_figures
 from services.state.redis_lane import Client, translated
 from services.state.snapshots import SnapshotReader
 
-ROLES = ("decide", "learn", "deliver")
+ROLES = ("decide", "learn", "deliver", "judge")
 FAR_BEHIND = 10_000
 REFUSED_SHARE = 0.01
 STALE_MS = 24 * 3_600_000
@@ -45,6 +45,12 @@ def _alive(workers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
                 "definitions",
                 f"{one['role']} {one['worker']} refuses the newest files: {one['config_error']}",
                 "kairos check DIR; until then the old ones are in force",
+            )
+        for name, fault in (one.get("faults") or {}).items():
+            yield warn(
+                "experiments",
+                f"{one['role']} {one['worker']} cannot judge {name}: {fault}",
+                "the others are judged; the judge's log has the details",
             )
         for name in one.get("circuits_open") or ():
             yield warn(

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from models.experiments.adjust import post_stratified
-from models.experiments.always_valid import LEAST_USERS_PER_ARM, look
-from models.experiments.compare import watched
-from models.experiments.fixed import Interval, welch
+from models.experiments.document import Document, bounds, card_document
+from models.experiments.fixed import welch
 from models.experiments.plan import Plan
 from models.experiments.power import Method
 from models.experiments.sample_ratio import Epoch
-from models.experiments.verdict import Card, Line, Reading, judge
+from models.experiments.verdict import Reading, judge
 from services.jobs.evaluate.tables import read_table
 from services.jobs.experiments.faults import refuse
 from services.jobs.experiments.sum_rows import is_sums, read_sums
 from services.jobs.experiments.trial import Options, Trial, checked
 from services.jobs.experiments.user_rows import read_users
-
-Document = dict[str, Any]
 
 
 def read_trial(path: Path, options: Options) -> Trial:
@@ -55,66 +51,10 @@ def results(
     counts = tuple(trial.users[name] for name in trial.weights)
     reading = Reading(trial.sums, (Epoch(counts, tuple(trial.weights.values())),), finished=not running)
     card, _ = judge(plan, reading)
-    return {
-        "verdict": card.verdict,
-        "sentence": card.sentence,
-        "action": card.action,
-        "control": plan.control,
-        "method": method,
-        "alpha": alpha,
-        "rows": trial.rows,
-        "users": dict(trial.users),
-        "planned": planned,
-        "sample_ratio": _ratio(card, trial),
-        "comparisons": [_line(line, plan, trial) for line in card.lines],
-        "cautions": [*card.cautions, *trial.notes],
-    }
-
-
-def _ratio(card: Card, trial: Trial) -> Document:
-    found = card.sample_ratio
-    evidence = None if found.evidence_log is None else math.exp(min(700.0, found.evidence_log))
-    return {"weights": dict(trial.weights), "p": found.p, "evidence": evidence, "alarm": found.alarm}
-
-
-def _line(line: Line, plan: Plan, trial: Trial) -> Document:
-    compared, metric = line.comparison, line.comparison.metric
-    fixed = compared.fixed
-    return {
-        "metric": metric.id,
-        "kind": metric.kind,
-        "role": metric.role,
-        "variant": compared.variant,
-        "claim": line.claim,
-        "shortage": compared.shortage,
-        "n_control": compared.n_control,
-        "n": compared.n_treatment,
-        "control_value": compared.control,
-        "value": compared.treatment,
-        "difference": compared.difference,
-        "standard_error": compared.error,
-        "lift": compared.lift,
-        "p": compared.p,
-        "p_adjusted": line.p_adjusted,
-        "interval": _bounds(compared.interval),
-        "lift_interval": _bounds(compared.lift_interval),
-        "fixed": None if fixed is None else {"z": fixed.statistic, "p": fixed.p, "interval": _bounds(fixed.interval)},
-        "always_valid": _always(line, plan, trial),
-        "post_stratified": _stratified(compared.variant, metric.id, plan, trial),
-        "bayesian": None if line.best is None else {"best": line.best.best, "expected_loss": line.best.loss},
-    }
-
-
-def _always(line: Line, plan: Plan, trial: Trial) -> Document:
-    """The always-valid test alone, as if it were the only comparison."""
-    compared, metric = line.comparison, line.comparison.metric
-    mixture = plan.mixture(metric, compared.variant)
-    found: Document = {"p": compared.always_valid.p, "interval": None, "mixture": mixture.to_json()}
-    if compared.estimate is not None and min(compared.n_control, compared.n_treatment) >= LEAST_USERS_PER_ARM:
-        control, treatment = (trial.sums[name][metric.id] for name in (plan.control, compared.variant))
-        effect = watched(metric, control, treatment, compared.estimate.absolute())
-        found["interval"] = _bounds(look(effect, mixture, plan.alpha)[1])
-    return found
+    found = card_document(card, plan, trial.sums, trial.users)
+    for line in found["comparisons"]:
+        line["post_stratified"] = _stratified(line["variant"], line["metric"], plan, trial)
+    return found | {"rows": trial.rows, "cautions": [*card.cautions, *trial.notes]}
 
 
 def _stratified(variant: str, metric: str, plan: Plan, trial: Trial) -> Document | None:
@@ -125,11 +65,7 @@ def _stratified(variant: str, metric: str, plan: Plan, trial: Trial) -> Document
         return {"shortage": found}
     test = welch(found, 1.0 - plan.alpha)
     assert test is not None
-    return {"difference": test.difference, "p": test.p, "interval": _bounds(test.interval)}
-
-
-def _bounds(interval: Interval | None) -> list[float] | None:
-    return None if interval is None or not math.isfinite(interval.low + interval.high) else list(interval)
+    return {"difference": test.difference, "p": test.p, "interval": bounds(test.interval)}
 
 
 def flat(document: Mapping[str, Any]) -> list[Document]:

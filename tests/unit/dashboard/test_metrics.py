@@ -13,6 +13,7 @@ from services.dashboard.metrics import NAMES, exposition
 from services.state import live
 from services.state.live import TAIL_KINDS, RawLive, Snapshot, tail_key, worker_key
 from streams.metrics import DecideMeter
+from support.cards import card_of, shares
 from support.metrics_doc import DOC, documented_fields, documented_keys, documented_metrics
 
 ROOT = PACKAGE_CONFIG_DIR.parent
@@ -33,12 +34,14 @@ DECIDE = {
     "watermarks": {"0": NOW},
     "cpu_s": 4.0,
 }
+CART = load_definitions(PACKAGE_CONFIG_DIR).experiment_by_id["cart-subject"]
+CARD = card_of(CART, {"general": {"clicked": shares(10, 2)}, "names-product": {"clicked": shares(11, 3)}})
 FULL = RawLive(
     workers=(DECIDE,),
     silent=(("learn", "w2", NOW - 60_000),),
     lanes={0: LaneState(watermarks=[NOW] * 4, received=12, applied=9, duplicate=1, rejected=1, forwarded=1)},
     campaigns={"order-thanks": {"decided": 5, "sent": 4, "opened": 1, "suppressed:no_consent": 2, "unknown": 1}},
-    experiments={"cart-subject": {"control:exposed": 10, "names-product:exposed": 11}},
+    cards={"cart-subject": CARD},
     snapshots={"churn": Snapshot("churn", 3, NOW - 1000)},
 )
 

@@ -5,17 +5,16 @@ import re
 from dataclasses import replace
 
 import msgspec
-import pytest
 from rich.console import Console
 
 from config.definitions import Experiment
 from models.decisions import Cause, ChurnAlert, MessageCommand, OfferDecision, RankedOffer
-from models.experiments.sums import Proportion
+from models.experiments.sums import Moments, Proportion
 from services.demo.figures import Figures
 from services.demo.live import LatencySamples
-from services.demo.summary import AuditVerdict, Latency, Learning, Summary, experiment_rows, render, share_of
+from services.demo.summary import AuditVerdict, Latency, Learning, Summary, experiment_lines, render, share_of
 from services.demo.verdict import AlertVerdict, OfferVerdict
-from support.experiment_counts import counted
+from support.cards import card_of, shares
 
 CAUSE = Cause("event", "e1", "Order Completed", 0)
 
@@ -34,6 +33,15 @@ def experiment(*, simulated: bool = True) -> Experiment:
             "planted": {"clicked": 0.1} if simulated else {},
         }
     )
+
+
+CARD = card_of(
+    experiment(),
+    {
+        "general": {"clicked": shares(1000, 100), "revenue": Moments(1000, (0,), (0,))},
+        "named": {"clicked": shares(1000, 200), "revenue": Moments(1000, (0,), (0,))},
+    },
+)
 
 
 def message(identifier: str, campaign: str = "cart", suppressed: str | None = None) -> bytes:
@@ -86,12 +94,9 @@ def summary() -> Summary:
         figures=figures(),
         counters={
             "camp:cart": {"decided": 7},
-            "exp:subject": counted({
-                "general:exposed": 1000, "general:clicked:users": 100,
-                "named:exposed": 1000, "named:clicked:users": 200,
-            }),
         },
         experiments=[experiment()],
+        cards={"subject": CARD},
         names={"22064": "Pink doughnut trinket pot"},
         alerts=AlertVerdict(
             Proportion(400, 300), Proportion(100, 70), Proportion(300, 230), Proportion(5000, 2500), 12
@@ -172,36 +177,16 @@ def test_it_says_when_learning_starts_and_what_went_wrong() -> None:
 
 
 def test_the_planted_effect_stands_beside_the_measured_one() -> None:
-    rows = experiment_rows(experiment(), summary().counters["exp:subject"])
-    assert rows[0] == ("subject", "", "clicked", "simulated", "", "")
-    assert rows[2][:4] == ("  named", "1,000", "200 (20.0 %)", "+10.0")
-    # Newcombe's interval of 200/1000 against 100/1000, from statsmodels: 0.0686 to 0.1311.
-    from statsmodels.stats.proportion import confint_proportions_2indep
-
-    low, high = confint_proportions_2indep(200, 1000, 100, 1000, method="newcomb", compare="diff")
-    assert rows[2][4] == f"+10.0 ({100 * low:+.1f} to {100 * high:+.1f})"
-    assert rows[2][5] == "better, p < 0.001"
+    said = "\n".join(line.plain for line in experiment_lines(experiment(), CARD))
+    assert "subject: subject, simulated reactions" in said
+    assert "named is better on clicked: +100.0 % [" in said
+    assert "clicked: +10.0 points planted, +10.0 measured" in said
+    assert "2,000 matured users" in said
 
 
-@pytest.mark.parametrize(
-    ("fields", "verdict"),
-    [
-        ({}, "undecided: no users"),
-        (
-            {"general:exposed": 5, "general:clicked:users": 5, "named:exposed": 5, "named:clicked:users": 5},
-            "undecided: the",
-        ),
-        ({"general:exposed": 500, "general:clicked:users": 50, "named:exposed": 500, "named:clicked:users": 52}, "und"),
-        (
-            {"general:exposed": 500, "general:clicked:users": 150, "named:exposed": 500, "named:clicked:users": 52},
-            "wor",
-        ),
-    ],
-)
-def test_verdicts(fields: dict[str, int], verdict: str) -> None:
-    rows = experiment_rows(experiment(simulated=False), counted(fields))
-    assert rows[2][3] == "none"
-    assert rows[2][5].startswith(verdict)
+def test_without_users_it_says_so() -> None:
+    said = [line.plain for line in experiment_lines(experiment(simulated=False), None)]
+    assert said == ["subject: subject", "  nobody was exposed"]
 
 
 def test_a_share_carries_wilsons_interval() -> None:
