@@ -5,9 +5,11 @@ from collections import Counter
 from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR
 from config.topics import INPUT_NAMES
-from models.experiments.fields import counter_key
+from models.experiments.fields import LATE, counter_key
 from models.experiments.tally import tally
+from models.experiments.trial import UNCOUNTED
 from models.profile.codec import decode_profile
+from models.profile.state import Profile
 from models.wire import lane_of
 from services.bus import end_offsets
 from services.jobs.audit.report import AuditReport
@@ -32,18 +34,25 @@ def count_again(kairos: Chaos, report: AuditReport, mails: Counter[str]) -> None
     # Profiles: everybody in the log and nobody else, with the right orders and money.
     orders, money = recount.orders_and_money(log)
     users = sorted({event["user"] for event in log})
+    profiles: dict[str, Profile] = {}
     assert sum(lane.profiles for lane in report.lanes) == len(users)
     for user in users:
         packed = kairos.redis.get(profile_key(lane_of(user, kairos.lanes), user))
         assert isinstance(packed, bytes)
-        profile = decode_profile(packed)
+        profile = profiles[user] = decode_profile(packed)
         assert (profile.orders, profile.money_minor) == (orders[user], money[user]), user
 
     # Counters.
     definitions = load_definitions(PACKAGE_CONFIG_DIR)
     counters = read_counters(kairos.redis, kairos.lanes)
     exposed = recount.exposures(kairos.bootstrap, counts)
-    assert exposed["aa-check"].keys() == {one["user"] for one in log if one.get("event") == "Order Completed"}
+    ordered = {one["user"] for one in log if one.get("event") == "Order Completed"}
+    never, missed = exposed["aa-check"].keys() - ordered, ordered - exposed["aa-check"].keys()
+    check = next(experiment for experiment in definitions.experiments if experiment.id == "aa-check")
+    assert not never, f"exposed without an order: {sorted(never)}"
+    late = {user for user in ordered if profiles[user].open_trials().exposures[check.code].flags & UNCOUNTED}
+    assert missed == late, "who is not exposed came too late to be counted"
+    assert len(late) <= counters.get(counter_key(check.key), {}).get(LATE, 0)
     for experiment in definitions.experiments:
         arms = tally(counters.get(counter_key(experiment.key), {}), experiment).arms
         for variant in experiment.variants:
