@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from config.settings import Settings
-from config.topics import INPUT_NAMES
+from config.topics import INPUT_NAMES, TOPICS
 from models.errors import ConfigurationError, InvalidEventError
 from models.wire import Record, decode
 from services.bus import add_partitions, describe, end_offsets, read_topic
@@ -112,7 +112,8 @@ def _look(settings: Settings, client: Client, work: Repartition, lanes: int, *, 
     refuse_workers(settings, client)
     plan.begun = work.begun()
     there = describe(settings.kafka.bootstrap)
-    plan.growing = [name for name, info in sorted(there.items()) if info.partitions == plan.old and name != "training"]
+    fixed = {topic.name for topic in TOPICS if topic.partitions is not None}
+    plan.growing = [name for name, info in sorted(there.items()) if info.partitions == plan.old and name not in fixed]
     if not plan.begun and not with_lag:
         _refuse_lag(settings, client, plan.old)
     plan.keys = work.count()

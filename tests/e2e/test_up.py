@@ -73,14 +73,14 @@ def works(folder: Path, *roles: str) -> bool:
 def test_sigterm_ends_everything_in_order(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
     with kairos(tmp_path, *words) as process:
         wait_until(
-            lambda: process.poll() is not None or works(tmp_path, "decide", "learn", "deliver"),
+            lambda: process.poll() is not None or works(tmp_path, "decide", "learn", "deliver", "judge"),
             "all roles",
             90,
             interval_s=0.2,
         )
         assert process.poll() is None, said(tmp_path)
         started = children(process.pid)
-        assert len(started) == 7, "broker, Redis, mail sink, three roles and the page"
+        assert len(started) == 8, "broker, Redis, mail sink, four roles and the page"
 
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == code, said(tmp_path)

@@ -73,7 +73,7 @@ def test_a_running_shop_is_well_until_something_is_wrong(
     servers: tuple[KafkaServer, RedisServer], settings: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kafka, redis = servers
-    roles = ("decide", "learn", "deliver")
+    roles = ("decide", "learn", "deliver", "judge")
     with EmbeddedStack(
         tmp_path, create_topics, roles=roles, lanes=LANES, kafka=kafka.bootstrap, redis_url=redis.url
     ) as stack:
