@@ -16,6 +16,9 @@ from services.state.redis_lane import connect
 from support.experiment_shop import ExperimentShop, experiment
 from support.redis import RedisServer
 
+# kafka-python leaves sockets open to a broker that does not answer.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def client(redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:

@@ -4,7 +4,6 @@ What it must hold: everything that was confirmed before the read began is return
 the log does not have.
 """
 
-import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -34,13 +33,6 @@ def server(jars: Path) -> Iterator[KafkaServer]:
     """A broker that is killed now and then."""
     with KafkaServer(jars, properties={"log.cleaner.backoff.ms": "200"}) as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def swept() -> Iterator[None]:
-    """Collect the sockets here, where they are forgiven, and not in whatever test comes next."""
-    yield
-    gc.collect()
 
 
 class Writer:
