@@ -90,6 +90,7 @@ def kill_everything(kairos: Chaos, redis: RedisServer) -> None:
         os.kill(kairos.stack.supervisor.pids()[role], signal.SIGKILL)
 
 
+@pytest.mark.timeout(900)  # many starts of the command line
 def test_a_backup_and_the_log(jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dump = tmp_path / "backup.rdb"
     with KafkaServer(jars) as kafka, RedisServer(redis_binary()) as redis:
@@ -120,7 +121,8 @@ def test_a_backup_and_the_log(jars: Path, tmp_path: Path, monkeypatch: pytest.Mo
             code, said = command(before, "--yes")
             assert code == 0, said
             after = ledger_states(client)
-            filled = after.keys() - backed_up.keys()
+            # A busy deliver has claimed what it has not handed over yet: the ledger of the copy may know it by then.
+            filled = {message for message, state in after.items() if backed_up.get(message) != state}
             assert len(filled & mails.keys()) > 20, "the gap held no mails: the test tests nothing"
             assert all(after[message] == "delivered" for message in filled & mails.keys())
             assert told <= after.keys()
