@@ -15,7 +15,7 @@ from models.experiments.record import Point
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 INK, SOFT, RULE = "#1b1f2a", "#5a6172", "#d8dce5"
-WIDTH, LEFT, RIGHT = 760, 210, 130
+WIDTH, LEFT, RIGHT = 760, 190, 170
 
 
 def forest(comparisons: Sequence[Mapping[str, Any]]) -> str:
