@@ -1,6 +1,5 @@
 """A real Apache Kafka for tests: one broker in KRaft mode, run from its jars in a folder of its own."""
 
-import base64
 import os
 import shutil
 import subprocess
@@ -162,7 +161,8 @@ class KafkaServer:
         return ["java", *options, logging, "-cp", f"{self.jars}/*"]
 
     def _format(self, config: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # In hexadecimal: base64 begins with "-" once in 64 times, which Kafka's command line takes for an option.
+        cluster = uuid.uuid4().hex[:22]
         command = [
             *self._java("-Xmx128m"),
             "kafka.tools.StorageTool",
