@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import string
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal, Self
 
@@ -257,14 +256,6 @@ class Definitions(Definition):
     def experiment_by_id(self) -> dict[str, Experiment]:
         """Experiments by id."""
         return {experiment.id: experiment for experiment in self.experiments}
-
-    def with_rulings(self, rulings: Mapping[str, Ruling]) -> Definitions:
-        """The same definitions, with what Kairos decided about running experiments, by their ids."""
-        experiments = tuple(
-            experiment.model_copy(update={"ruling": rulings[experiment.id]}) if experiment.id in rulings else experiment
-            for experiment in self.experiments
-        )
-        return self.model_copy(update={"experiments": experiments})
 
     def to_json(self) -> str:
         """Canonical JSON (sorted keys, no spaces), in the form of the YAML files."""

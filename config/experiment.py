@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -345,10 +346,11 @@ class Experiment(Definition):
 
     def frozen(self) -> dict[str, Any]:
         """What must not change while it runs, in the form of the YAML files."""
-        found = self.model_dump(mode="json", by_alias=True, include=set(FROZEN))
+        # Without what is left at its default: a key that a later release adds is then no change.
+        found = self.model_dump(mode="json", by_alias=True, include=set(FROZEN), exclude_defaults=True)
         return {name: found[name] for name in sorted(found)}
 
-    def changed(self, other: Experiment) -> tuple[str, ...]:
-        """Keys that must not differ between two readings of one version, and do."""
-        mine, theirs = self.frozen(), other.frozen()
-        return tuple(name for name in mine if mine[name] != theirs[name])
+    def changed(self, before: Mapping[str, Any]) -> tuple[str, ...]:
+        """Keys that must not differ from what :meth:`frozen` gave before, and do."""
+        now = self.frozen()
+        return tuple(name for name in sorted({*now, *before}) if now.get(name) != before.get(name))

@@ -66,6 +66,7 @@ def load_definitions(
     if check_templates:
         mistakes.extend(_templates(loaded, config_dir / "templates"))
     mistakes.extend(_same_ids(loaded))
+    mistakes.extend(_rulings(loaded))
     # A reference to a file that could not be read would be a second complaint about one mistake.
     if not mistakes:
         mistakes.extend(_references(loaded))
@@ -120,7 +121,7 @@ def _load(path: Path, model: type[Definition], mistakes: list[DefinitionError]) 
 
 def _conditions(loaded: list[_Loaded], check: ConditionCheck) -> Iterator[DefinitionError]:
     for one in loaded:
-        text = one.value.when if isinstance(one.value, Campaign | Offer) else None
+        text = one.value.when if isinstance(one.value, Campaign | Offer | Experiment) else None
         fault = check(text) if text is not None else None
         if fault is not None:
             line = one.source.line_within(("when",), fault.line)
@@ -161,10 +162,13 @@ def _references(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
     campaigns = {campaign.id: campaign for campaign in _of(Campaign, loaded)}
     experiments = {experiment.id: experiment for experiment in _of(Experiment, loaded)}
     for one in loaded:
+        yield from (
+            one.mistake((key,), f"there is no experiment {name!r}", suggestion(name, experiments))
+            for key, name in _experiments_of(one.value)
+            if name not in experiments
+        )
         match one.value:
-            case Campaign(experiment=str(name)) if name not in experiments:
-                yield one.mistake(("experiment",), f"there is no experiment {name!r}", suggestion(name, experiments))
-            case Campaign(experiment=str(name)) if experiments[name].expose_on.event is not None:
+            case Campaign(experiment=str(name)) if name in experiments and experiments[name].expose_on.event:
                 message = f"the experiment {name!r} counts users at an event, not at a message"
                 yield one.mistake(("experiment",), message, f"expose_on: message, in the experiment {name!r}")
             case Churn(action=action) if action is not None and action.campaign not in campaigns:
@@ -181,3 +185,33 @@ def _references(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
                         yield one.mistake(("metrics", index, "campaign"), message, remedy)
             case _:
                 pass
+
+
+def _experiments_of(value: Definition) -> Iterator[tuple[str, str]]:
+    """Experiments that a definition refers to, with the keys that name them."""
+    match value:
+        case Campaign(experiment=experiment, control=control):
+            names = {"experiment": experiment, "control": control}
+        case Policy(holdout=holdout):
+            names = {"holdout": holdout}
+        case _:
+            names = {}
+    yield from ((key, name) for key, name in names.items() if name is not None)
+
+
+def _rulings(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
+    for one in loaded:
+        if isinstance(one.value, Experiment) and one.value.ruling is not None:
+            yield one.mistake(("ruling",), "`ruling` is Kairos's own note about a running experiment", "nothing here")
+
+
+def place_of(config_dir: Path, experiment: str, key: str) -> tuple[Path, int]:
+    """File and line of a key of an experiment, for an error that is found after loading."""
+    for path in _files(config_dir / "experiments"):
+        try:
+            source = read_source(path)
+        except YamlFaultError:
+            continue
+        if source.tree.get("id") == experiment:
+            return path, source.line_of((key,))
+    return config_dir / "experiments", 1

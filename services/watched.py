@@ -69,6 +69,11 @@ class WatchedFolder(Generic[T]):
         log.info("config_taken", folder=str(self._folder))
         return True
 
+    def refuse(self, kept: T, reason: str) -> None:
+        """Go back to the value before, since a later check failed. The files are tried again once they change."""
+        self.value, self.error = kept, reason
+        log.error("config_refused", folder=str(self._folder), kept="the old one", error=reason)
+
     def _fingerprint(self) -> str:
         digest = xxhash.xxh3_128()
         for name, content in self._files():

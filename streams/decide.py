@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from models.errors import DeadLetterLimitError, KairosError, TransientError
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from services.state.experiments import ExperimentStore
+from services.state.frozen import hold_frozen
 from services.state.keys import fence
 from services.state.lanes import read_fences
 from services.state.link import link_to
@@ -68,6 +70,8 @@ class DecideRole:
         self._swapping = asyncio.Lock()
         self._rules = WatchedFolder(settings.config_dir, _definitions, (DefinitionError,), (".yaml", ".yml"))
         self._taken = self._rules.value
+        with suppress(TransientError):  # looked at again when the first lanes come
+            self._hold(self._taken)
         self._overrides: dict[str, Override] = {}
         self._brain = Brain(self._taken)
         self._context = LaneContext(
@@ -154,6 +158,7 @@ class DecideRole:
     # -- shared things
 
     async def _start_shared(self) -> None:
+        await asyncio.to_thread(self._hold, self._taken)
         await self.outlet.start()
         await self._refresh()
         _tame_collector()
@@ -214,6 +219,8 @@ class DecideRole:
                 await self._take_rules(self._overrides)
             except TransientError as error:
                 log.warning("rules_wait", error=str(error))  # for the next look
+            except DefinitionError as error:
+                self._rules.refuse(self._taken, str(error))
 
     async def _take_overrides(self) -> None:
         """Take what was decided about experiments since; what this worker knows already is never forgotten."""
@@ -225,12 +232,17 @@ class DecideRole:
     async def _take_rules(self, overrides: dict[str, Override]) -> None:
         async with self._swapping:
             rules = self._rules.value
+            if rules is not self._taken:
+                await asyncio.to_thread(self._hold, rules)
             brain = Brain(overlaid(rules, overrides), self._brain.churn, self._brain.recs)
             # In Redis before the first batch names it: the audit replays with the rules that were in force.
             await asyncio.to_thread(keep_policy, self._redis, brain.definitions)
             before, self._brain = self._brain.policy_version, brain
             self._taken, self._overrides = rules, overrides
         log.info("rules_in_force", version=brain.policy_version, before=before)
+
+    def _hold(self, rules: Definitions) -> None:
+        hold_frozen(self._redis, rules.experiments, self.settings.config_dir)
 
     async def _ticker(self, app: faust.App) -> None:
         """Write the time into every input partition that this worker owns, each second."""

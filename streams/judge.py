@@ -32,6 +32,7 @@ from services.bootstrap import BAD_INPUT
 from services.bus import Publisher
 from services.bus.reader import read_topic
 from services.judge import Judge, Turn
+from services.state.frozen import hold_frozen
 from services.state.live import publish_worker, retire_worker
 from services.state.redis_lane import connect, translated
 from services.watched import WatchedFolder
@@ -55,6 +56,9 @@ class JudgeRole:
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
         self._bus = Publisher(settings.kafka.bootstrap, client_id="kairos-judge", linger_ms=0)
         self._rules = WatchedFolder(settings.config_dir, _definitions, (DefinitionError,), (".yaml", ".yml"))
+        self._taken: Definitions | None = None
+        with suppress(TransientError):  # looked at again at the first turn
+            self._take()
         self._judge = Judge(self._redis, settings.lanes, self._publish, self._published)
         self._turn = Turn()
         self._trouble = "it has not judged yet"
@@ -96,8 +100,8 @@ class JudgeRole:
     def _one_turn(self) -> None:
         began_s = time.monotonic()
         try:
-            self._turn = self._judge.turn(self._rules.value.experiments)
-        except KairosError as error:
+            self._turn = self._judge.turn(self._take().experiments)
+        except (KairosError, DefinitionError) as error:
             self._trouble = str(error)
             log.warning("turn_failed", error=str(error))
             return
@@ -109,6 +113,20 @@ class JudgeRole:
                 publish_worker(self._redis, ROLE, self._worker, self._figures((time.monotonic() - began_s) * 1000))
         except TransientError as error:
             log.warning("live_figures_skipped", error=str(error))
+
+    def _take(self) -> Definitions:
+        """The newest definitions that change no running experiment; decide refuses the same ones."""
+        newest = self._rules.value
+        if newest is not self._taken:
+            try:
+                hold_frozen(self._redis, newest.experiments, self.settings.config_dir)
+            except DefinitionError as error:
+                if self._taken is None:
+                    raise
+                self._rules.refuse(self._taken, str(error))
+                return self._taken
+            self._taken = newest
+        return newest
 
     def _figures(self, took_ms: float) -> dict[str, Any]:
         return {

@@ -11,6 +11,8 @@ COUNTERS_PREFIX = "count:"
 REDRIVEN = "dead-letters:redriven"
 # Hash: experiment -> what was decided about it, JSON.
 OVERRIDES = "experiments:overrides"
+# Hash: experiment and version -> what of its definition is frozen, JSON.
+FROZEN = "experiments:frozen"
 
 
 def lane(lane: int, name: str) -> str:

@@ -23,7 +23,7 @@ from support.kafka import KafkaServer
 from support.ports import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-ROLES = ("decide", "deliver")
+ROLES = ("decide", "deliver", "judge")
 GIFT = """
 id: gift
 description: A gift for a large order
@@ -73,6 +73,10 @@ def stack(jars: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def figures(stack: EmbeddedStack, role: str) -> dict[str, object]:
     with closing(connect(stack.env()["KAIROS_REDIS__URL"])) as client:
         return next((one for one in worker_figures(client) if one["role"] == role), {})
+
+
+def faults(stack: EmbeddedStack) -> list[str]:
+    return [str(figures(stack, role)["config_error"]) for role in ("decide", "judge")]
 
 
 def buy(stack: EmbeddedStack, user: str) -> None:
@@ -126,6 +130,15 @@ def test_a_good_file_is_taken_and_a_bad_one_is_refused(stack: EmbeddedStack, fol
     (folder / "campaigns" / "gift.yaml").unlink()
     wait_until(lambda: figures(stack, "decide")["policy"] == before, "the old rules", 20, 0.1)
     assert figures(stack, "decide")["config_error"] == ""
+
+    # An experiment that runs keeps its definition.
+    test = folder / "experiments" / "aa-check.yaml"
+    good = test.read_text()
+    test.write_text(good.replace("refund_window: 30d", "refund_window: 31d"))
+    wait_until(lambda: all("changed_running" in fault for fault in faults(stack)), "both tell it", 20, 0.1)
+    assert figures(stack, "decide")["policy"] == before
+    test.write_text(good)
+    wait_until(lambda: not any(faults(stack)), "both are content", 20, 0.1)
 
     # Templates: the same in deliver.
     subject = folder / "templates" / "order-thanks" / "subject.txt"

@@ -242,6 +242,22 @@ MISTAKES = {
         "no experiment 'subjct'",
         "one of",
     ),
+    "control": ("campaigns/a.yaml", CAMPAIGN + "control: subjct\n", 5, "no experiment 'subjct'", "one of"),
+    "holdout": ("policy.yaml", "holdout: nobody\n", 1, "no experiment 'nobody'", "one of"),
+    "condition of an experiment": (
+        "experiments/a.yaml",
+        EXPERIMENT + "when: user.orders >> 1\n",
+        8,
+        "cannot be read from column 14",
+        "a condition such as",
+    ),
+    "ruling": (
+        "experiments/a.yaml",
+        EXPERIMENT + "ruling: {status: stopped}\n",
+        8,
+        "Kairos's own note",
+        "nothing here",
+    ),
     "weights": (
         "experiments/a.yaml",
         EXPERIMENT.replace("b, weight: 0.5", "b, weight: 0.4"),
