@@ -85,6 +85,10 @@ def show_card(card: Card, console: Console) -> None:
     console.print(said, style="bold red" if ratio["alarm"] else None, highlight=False)
     for caution in card["cautions"]:
         console.print(f"- {caution}", markup=False, highlight=False)
+    if card.get("segments"):
+        console.print(parts(card))
+    if any(card.get("shown_two", {}).get("users", {}).values()):
+        console.print(twice_words(card), markup=False, highlight=False)
 
 
 def comparisons(card: Card) -> Table:
@@ -104,6 +108,38 @@ def comparisons(card: Card) -> Table:
         size, interval = effect_words(line)
         table.add_row(what, f"{line['control_value']:.4g}\n{line['value']:.4g}", size, *p, interval)
     return table
+
+
+def parts(card: Card) -> Table:
+    """Parts of the users as a table: each tested by itself, for exploration."""
+    table = Table(title="parts of the users (exploratory: they decide nothing)", box=SIMPLE)
+    table.add_column("part, metric, variant", no_wrap=True)
+    for name in ("users", card["control"], "variant", "difference", "interval", "p", "p adjusted"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in card["segments"]:
+        table.add_row(*part_words(row))
+    return table
+
+
+def part_words(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One row of the parts, as words."""
+    what = f"{row['segment']}\n{row['metric']}, {row['variant']}"
+    users = f"{row['n_control'] + row['n']:,}"
+    if "value" not in row:
+        return (what, users, "", "", "", "", "", "too few")
+    values = (f"{row['control_value']:.4g}", f"{row['value']:.4g}", f"{row['difference']:+.3g}")
+    if row["p"] is None:
+        return (what, users, *values, "", "", "too few")
+    interval = "{:.3g} to {:.3g}".format(*row["interval"])
+    return (what, users, *values, interval, f"{row['p']:.2g}", f"{row['p_adjusted']:.2g}")
+
+
+def twice_words(card: Card) -> str:
+    """Users who were shown two variants, and whether one variant has more of them."""
+    found = card["shown_two"]
+    each = ", ".join(f"{one} {users:,} ({found['share'][one]:.2%})" for one, users in found["users"].items())
+    p = "" if found["p"] is None else f"; p that the shares are alike: {found['p']:.2g}"
+    return f"shown two variants, counted in the first: {each}{p}"
 
 
 def moment(at_ms: int) -> str:

@@ -6,7 +6,7 @@ whether a look was lost; two judges that looked at once differ at most in which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from models.experiments.steps import next_step, of_step
 from models.experiments.verdict import Card, judge
 
 POINTS = 200
+# So many matured users without a single value are more than bad luck for any metric worth testing.
+SILENT_USERS = 1000
 # Verdicts after which nothing is gained by going on, for a file that says what to do then.
 STOPS = frozenset({"harm", "worse"})
 
@@ -163,11 +165,12 @@ def document_of(record: Record, experiment: Experiment, card: Card, now: Counted
     """The card as everybody is shown it."""
     decided = record.decided
     document = card_document(card, record.plan, now.matured, now.users)
-    changed = (
+    changed: tuple[str, ...] = (
         ()
         if plan_of(experiment) == record.plan
         else ("The file's plan is not the frozen one; it counts for a new version.",)
     )
+    changed += tuple(_silent(experiment, now))
     return {
         "experiment": experiment.id,
         "version": record.version,
@@ -185,6 +188,18 @@ def document_of(record: Record, experiment: Experiment, card: Card, now: Counted
         "cautions": [*document["cautions"], *changed],
         "twice": dict(now.twice),
     }
+
+
+def _silent(experiment: Experiment, now: Counted) -> Iterator[str]:
+    """Metrics of which nobody has anything yet, though enough users have had their time: perhaps nobody sends them."""
+    for metric in experiment.metrics:
+        arms = [arm[metric.id] for arm in now.matured.values() if metric.id in arm]
+        users = sum(moments.n for moments in arms)
+        if users >= SILENT_USERS and not any(moments.sums[0] for moments in arms):
+            yield (
+                f"None of {users:,} users has anything of {metric.id}: does anybody send the event {metric.event!r}, "
+                "spelled like this?"
+            )
 
 
 def _told(record: Record, card: Card, document: Document, watermark: int) -> Record:

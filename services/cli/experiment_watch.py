@@ -15,7 +15,7 @@ from models.errors import ConfigurationError
 from services.bootstrap import BAD_INPUT, DATA_DIR, settings_for
 from services.cards import COLOURS, STATUS, moment, progress, show_card, state_of
 from services.cli.experiments import DataDir, Format, emit, experiments_app
-from services.jobs.experiments.running import Running, running, running_one
+from services.jobs.experiments.running import Running, parts_of, running, running_one
 from services.jobs.experiments.running import stop as stop_experiment
 
 __all__ = ["experiments_app"]
@@ -115,7 +115,8 @@ def report(
     if one.card is None:
         Console(stderr=True).print(f"not_judged: {name} was not looked at yet (kairos health judge)", style="red")
         raise typer.Exit(1)
-    out.write_text(written(one.card, one.record), encoding="utf-8")
+    card = {**one.card, **parts_of(settings_for(data_dir), one.experiment, one.card)}
+    out.write_text(written(card, one.record), encoding="utf-8")
     Console().print(f"{out}: {one.card['sentence']}", highlight=False, markup=False)
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 def client(redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
     folder = tmp_path / "experiments"
     folder.mkdir()
-    (folder / "test.yaml").write_text(json.dumps(experiment(hypothesis="More orders.")))
+    (folder / "test.yaml").write_text(json.dumps(experiment(hypothesis="More orders.", dimensions=["new_returning"])))
     (folder / "quiet.yaml").write_text(json.dumps(experiment(id="quiet")))
     monkeypatch.setenv("KAIROS_REDIS__URL", redis_server.url)
     monkeypatch.setenv("KAIROS_KAFKA__BOOTSTRAP", "127.0.0.1:9")
@@ -41,7 +41,9 @@ def client(redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.fixture
 def judged(client: redis.Redis) -> redis.Redis:
     """Four days of users, judged; of one experiment nobody was exposed."""
-    shop = ExperimentShop(experiment(), experiment(id="quiet", expose_on={"event": "Never"}))
+    shop = ExperimentShop(
+        experiment(dimensions=["new_returning"]), experiment(id="quiet", expose_on={"event": "Never"})
+    )
     for _ in range(4):
         shop.day(300, Order_Completed={"a": 0.2, "b": 0.5}, Complained={"a": 0.1, "b": 0.1})
     shop.pass_time(3)
@@ -84,7 +86,14 @@ def test_show_and_results_say_everything(judged: redis.Redis) -> None:
     assert document["verdict"] == "better"
     assert document["comparisons"][0]["always_valid"]["mixture"]["rho"] > 0
     rows = list(csv.DictReader(io.StringIO(run("results", "test", "--format", "csv")[1])))
-    assert [row["metric"] for row in rows] == ["ordered", "spam"]
+    assert [(row["segment"], row["metric"]) for row in rows] == [
+        ("", "ordered"),
+        ("", "spam"),
+        ("new_returning=new", "ordered"),
+        ("new_returning=new", "spam"),
+    ]
+    assert rows[0]["fixed_p"] == rows[2]["p"]  # here everybody is new
+    assert "exploratory: they decide nothing" in run("results", "test")[1]
     assert float(rows[0]["p"]) < 0.05
     assert "b is better on ordered" in run("results", "test")[1]
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from models.experiments.document import Document
 from models.experiments.record import Record
-from services.cards import effect_words, moment, progress, ratio_words, state_of
+from services.cards import effect_words, moment, part_words, progress, ratio_words, state_of, twice_words
 from services.jobs.experiments.plots import forest, narrowing
 
 TONES = {"better": "good", "worse": "bad", "harm": "bad", "sample_ratio_alarm": "bad", "mixed": "note"}
@@ -45,6 +45,7 @@ def report(card: Document, record: Record | None) -> str:
             forest=Markup(forest(card["comparisons"])),
             plots=[(name, plot) for name, plot in plots if plot],
             lines=[_line(line) for line in card["comparisons"]],
+            parts=[part_words(row) for row in card.get("segments", ())],
             facts=_facts(card),
             at=moment(card["at"]),
         )
@@ -71,7 +72,7 @@ def _facts(card: Document) -> list[tuple[str, str]]:
         ("frozen mixture", tuned),
         ("planned users", f"{card['planned']:,}" if card["planned"] else "none were planned"),
         ("exposed users", ", ".join(f"{name} {users:,}" for name, users in card["users"].items())),
-        ("shown two variants", ", ".join(f"{name} {users:,}" for name, users in card["twice"].items()) or "nobody"),
+        ("shown two variants", twice_words(card) if any(card["twice"].values()) else "nobody"),
         ("sample ratio", f"{ratio_words(card)}{' ALARM' if ratio['alarm'] else ''}"),
         ("since", moment(card["since"]) if card["since"] else "nobody is exposed yet"),
     ]

@@ -69,8 +69,8 @@ def _stratified(variant: str, metric: str, plan: Plan, trial: Trial) -> Document
 
 
 def flat(document: Mapping[str, Any]) -> list[Document]:
-    """One flat line per comparison, for CSV."""
-    lines = []
+    """One flat line per comparison, for CSV; those of parts of the users behind those of all."""
+    lines: list[Document] = []
     for one in document["comparisons"]:
         line = {key: value for key, value in one.items() if not isinstance(value, dict | list)}
         for name in ("interval", "lift_interval"):
@@ -82,5 +82,9 @@ def flat(document: Mapping[str, Any]) -> list[Document]:
         line["sample_ratio_p"] = document["sample_ratio"]["p"]
         line["sample_ratio_alarm"] = document["sample_ratio"]["alarm"]
         line["verdict"] = document["verdict"]
-        lines.append(line)
+        lines.append({"segment": "", **line})
+    for part in document.get("segments", ()):
+        low, high = part["interval"] or (None, None)
+        line = {key: part.get(key) for key in lines[0] if key in part}
+        lines.append({**dict.fromkeys(lines[0]), **line, "interval_low": low, "interval_high": high})
     return lines

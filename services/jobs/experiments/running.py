@@ -7,14 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import redis
+
 from config.experiment import Experiment
 from config.loader import load_definitions
 from config.overrides import Override
 from config.settings import Settings
 from models.errors import ConfigurationError
 from models.experiments.document import Document
+from models.experiments.fields import counter_key
 from models.experiments.record import Record
+from models.experiments.segments import breakdown, twice_document
 from services.bootstrap import settings_for
+from services.state.counters import read_some_counters
 from services.state.experiments import ExperimentStore
 from services.state.lanes import read_watermarks
 from services.state.redis_lane import connect
@@ -45,10 +50,16 @@ class Running:
 
 @contextmanager
 def _store(settings: Settings) -> Iterator[tuple[ExperimentStore, int]]:
-    client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
-    try:
+    with _client(settings) as client:
         watermark = min(read_watermarks(client, settings.lanes).values(), default=0)
         yield ExperimentStore(client), watermark
+
+
+@contextmanager
+def _client(settings: Settings) -> Iterator[redis.Redis]:
+    client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
+    try:
+        yield client
     finally:
         client.close()
 
@@ -91,7 +102,15 @@ def result_of(name: str, data_dir: Path) -> Document:
     if card is None:
         remedy = "kairos health judge says whether a judge runs; it looks about once a second"
         raise ConfigurationError(f"not_judged: {name} was not looked at yet", remedy=remedy)
-    return card
+    return {**card, **parts_of(settings, experiment, card)}
+
+
+def parts_of(settings: Settings, experiment: Experiment, card: Document) -> Document:
+    """What the counters say of parts of the users, up to the card's watermark: `segments` and `shown_two`."""
+    key = counter_key(experiment.key)
+    with _client(settings) as client:
+        counts = read_some_counters(client, settings.lanes, [key])[key]
+    return {"segments": breakdown(counts, experiment, card["at"]), "shown_two": twice_document(counts, experiment)}
 
 
 def stop(settings: Settings, name: str, reason: str, winner: str | None = None) -> Override:

@@ -218,3 +218,16 @@ def test_the_same_change_has_the_same_id(shop: ExperimentShop) -> None:
         for watermark in (shop.watermark, shop.watermark + 1)
     }
     assert len(ids) == 1
+
+
+def test_a_metric_that_nobody_sends_is_told(shop: ExperimentShop) -> None:
+    watcher = Watcher(shop)
+    busy(shop, 4, Order_Completed={"a": 0.2, "b": 0.2})
+    watcher.look()
+    told = [caution for caution in watcher.card["cautions"] if "does anybody send" in caution]
+    assert told == [
+        "None of 1,200 users has anything of spam: does anybody send the event 'Complained', spelled like this?"
+    ]
+    busy(shop, 1, Complained={"a": 0.1})
+    watcher.look()
+    assert not any("does anybody send" in caution for caution in watcher.card["cautions"])
