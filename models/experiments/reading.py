@@ -9,7 +9,7 @@ from config.experiment import Experiment
 from models.experiments.plan import Kind, MetricPlan, Plan
 from models.experiments.sample_ratio import Epoch
 from models.experiments.sums import Moments
-from models.experiments.tally import Tally, expected_shares, tally
+from models.experiments.tally import Tally, add_up, expected_shares, sheet
 from models.experiments.verdict import Reading, Sums
 
 DAY_MS = 86_400_000
@@ -94,8 +94,8 @@ def counted(
 
     `shares` : expected ones of a segment; None: those in force at each exposure.
     """
-    every = tally(counts, experiment, segment=segment)
-    closed = tally(counts, experiment, matured_by=watermark, segment=segment)
+    found = sheet(counts, segment)
+    every, closed = add_up(found, experiment), add_up(found, experiment, matured_by=watermark)
     matured, whole = sums_of(closed), sums_of(every)
     return Counted(
         users={variant: arm.exposed for variant, arm in every.arms.items()},

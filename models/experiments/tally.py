@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -39,6 +40,38 @@ class Tally:
     twice: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The counters of one part of the users, by what they count: one read serves several moments.
+
+    Parameters
+    ----------
+    columns : by part of the users, variant and :data:`USERS` (or metric and sum): values by day. days : all of them, by
+        how names spell them.
+    """
+
+    segment: str
+    columns: dict[tuple[str, ...], dict[str, int]]
+    days: dict[str, int]
+
+
+def sheet(counts: Mapping[str, int], segment: str = "") -> Sheet:
+    """Read counters (added over the lanes) of one part of the users, see :func:`tally`.
+
+    Names are many (each day has its own), what they count is little: only the latter is taken apart.
+    """
+    # Neither variants nor metrics are empty or hold "=": this tells a part's names from all others.
+    wanted, twice = f"|{'' if segment == ONCE else segment}|", f"|{TWICE}|"
+    found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for name, value in counts.items():
+        if value and (wanted in name or twice in name):
+            day, _, rest = name.partition("|")
+            found[rest][day] = value
+    # Part, variant and what is counted; with fewer it is no name of a cohort.
+    columns = {parts: held for rest, held in found.items() if len(parts := tuple(rest.split("|"))) >= 3}
+    return Sheet(segment, columns, {day: int(day) for day in set().union(*columns.values())})
+
+
 def tally(
     counts: Mapping[str, int],
     experiment: Experiment,
@@ -56,35 +89,36 @@ def tally(
     segment : "" for all users, one of :func:`segments`, or :data:`ONCE` for all but users who saw two variants.
     day : only this cohort (days since 1970); None: all.
     """
-    last = {
-        metric.id: None if matured_by is None else _last_day(experiment, metric, matured_by)
-        for metric in experiment.metrics
-    }
+    return add_up(sheet(counts, segment), experiment, matured_by=matured_by, day=day)
+
+
+def add_up(found: Sheet, experiment: Experiment, *, matured_by: int | None = None, day: int | None = None) -> Tally:
+    """Add up the cohorts of a sheet, see :func:`tally`."""
+    # Days that were not asked for: all but one, or the few whose window is open.
+    others = {text for text, cohort in found.days.items() if day is not None and cohort != day}
+    without = {metric.id: others for metric in experiment.metrics}
+    if matured_by is not None:
+        for metric in experiment.metrics:
+            until = _last_day(experiment, metric, matured_by)
+            without[metric.id] = others | {text for text, cohort in found.days.items() if cohort > until}
     sums: dict[_Cell, dict[str, int]] = {}
     users: dict[_Cell, int] = {}
     days: set[int] = set()
     twice = {variant.id: 0 for variant in experiment.variants}
-    for name, value in counts.items():
-        parts = name.split("|")
-        if len(parts) < 4 or not value:
+    for (part, variant, what, *rest), column in found.columns.items():
+        if part == TWICE and what == USERS and not rest:
+            twice[variant] = twice.get(variant, 0) + sum(column.values())
+        sign = _sign(part, found.segment)
+        if not sign:
             continue
-        cohort, part, variant = int(parts[0]), parts[1], parts[2]
-        if part == TWICE and parts[3] == USERS:
-            twice[variant] = twice.get(variant, 0) + value
-        sign = _sign(part, segment)
-        if not sign or (day is not None and cohort != day):
-            continue
-        if len(parts) == 4:
-            if parts[3] == USERS:
-                days.add(cohort)
-                users[variant, ""] = users.get((variant, ""), 0) + sign * value
-                for metric, until in last.items():
-                    if until is None or cohort <= until:
-                        users[variant, metric] = users.get((variant, metric), 0) + sign * value
-            continue
-        if parts[3] in last and ((until := last[parts[3]]) is None or cohort <= until):
-            held = sums.setdefault((variant, parts[3]), {})
-            held[parts[4]] = held.get(parts[4], 0) + sign * value
+        if rest:
+            if what in without:
+                held = sums.setdefault((variant, what), {})
+                held[rest[0]] = held.get(rest[0], 0) + sign * _all_but(without[what], column)
+        elif what == USERS:
+            days.update(found.days[text] for text in column.keys() - others)
+            for name, texts in [("", others), *without.items()]:
+                users[variant, name] = users.get((variant, name), 0) + sign * _all_but(texts, column)
     arms = {
         variant.id: Arm(
             users.get((variant.id, ""), 0),
@@ -98,6 +132,11 @@ def tally(
         for variant in experiment.variants
     }
     return Tally(arms, tuple(sorted(days)), twice)
+
+
+def _all_but(days: set[str], column: Mapping[str, int]) -> int:
+    """A column's sum without some days, which are few where cohorts are many."""
+    return sum(column.values()) - sum(column.get(day, 0) for day in days)
 
 
 def _sign(part: str, segment: str) -> int:
@@ -143,13 +182,12 @@ def expected_shares(counts: Mapping[str, int], experiment: Experiment) -> dict[s
     ids = [variant.id for variant in experiment.variants]
     expected = dict.fromkeys(ids, 0.0)
     users = 0
-    for name, value in counts.items():
-        if name.startswith(WEIGHTS):
-            shares = [float(text) for text in name.removeprefix(WEIGHTS).split(",")]
-            if len(shares) == len(ids) and value > 0:
-                users += value
-                for variant, share in zip(ids, shares, strict=True):
-                    expected[variant] += value * share / sum(shares)
+    for name in [name for name in counts if name.startswith(WEIGHTS)]:
+        shares, value = [float(text) for text in name.removeprefix(WEIGHTS).split(",")], counts[name]
+        if len(shares) == len(ids) and value > 0:
+            users += value
+            for variant, share in zip(ids, shares, strict=True):
+                expected[variant] += value * share / sum(shares)
     if not users:
         total = sum(experiment.shares)
         return {variant: share / total for variant, share in zip(ids, experiment.shares, strict=True)}
