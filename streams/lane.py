@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -42,12 +42,22 @@ class GapError(FenceError):
 
 @dataclass(slots=True)
 class Waiting:
-    """A chunk in the lane's hands: `records` are those not applied yet, decoded when it comes to the front."""
+    """A chunk in the lane's hands: `records` are those not applied yet, decoded when it comes to the front.
+
+    `parts` : the chunks as they were handed over, with Faust's events; several where some were joined.
+    """
 
     chunk: Chunk
-    event: Any
+    parts: list[tuple[Chunk, Any]]
     records: Sequence[Any]
     batch: Batch | None = None
+
+    def join(self, behind: Waiting) -> None:
+        """Take the chunk behind this one in: both are applied in one transaction."""
+        records = [*self.chunk.records, *behind.chunk.records]
+        self.chunk = replace(self.chunk, end=behind.chunk.end, records=records, highwater=behind.chunk.highwater)
+        self.parts += behind.parts
+        self.records = [*self.records, *behind.records]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ class Lane:
 
     def offer(self, chunk: Chunk, event: Any) -> None:
         """Take a chunk; it is acknowledged after its transaction. The transport bounds how many come."""
-        self._queues[INPUT_NAMES.index(chunk.topic)].append(Waiting(chunk, event, chunk.records))
+        self._queues[INPUT_NAMES.index(chunk.topic)].append(Waiting(chunk, [(chunk, event)], chunk.records))
         self._arrived.set()
 
     def start(self) -> None:
@@ -171,7 +181,9 @@ class Lane:
                 await self._arrived.wait()
             return False
         try:
-            await self._commit(merge([batch for _, batch in taken]), [waiting.chunk for waiting, _ in taken])
+            await self._commit(
+                merge([batch for _, batch in taken]), [chunk for waiting, _ in taken for chunk, _ in waiting.parts]
+            )
         except KairosError:
             raise
         except Exception:  # noqa: BLE001 - told with its traceback when it is met again
@@ -198,7 +210,7 @@ class Lane:
                     fence = chunk.sought
                 if fence >= chunk.end:
                     queue.popleft()
-                    waiting.event.ack()
+                    _acknowledge(waiting)
                     continue
                 if fence < chunk.start:
                     raise GapError(
@@ -208,10 +220,23 @@ class Lane:
                     waiting.records = [r for r in waiting.records if r.offset >= fence]
                     waiting.batch = None
                 if waiting.batch is None:
+                    self._join_behind(queue)
                     waiting.batch = self._decode(waiting.records, chunk)
                 heads.append(waiting)
                 break
         return sorted(heads, key=_first_ms)
+
+    def _join_behind(self, queue: deque[Waiting]) -> None:
+        """Join the chunks that wait behind the first one into it: a backlog of small ones costs a third less then."""
+        first = queue[0]
+        while len(queue) > 1:
+            behind = queue[1]
+            fits = len(first.records) + len(behind.records) <= self._context.settings.chunk_max
+            follows = behind.chunk.start == first.chunk.end and behind.chunk.generation == first.chunk.generation
+            if not fits or not follows:
+                return
+            first.join(behind)
+            del queue[1]
 
     def _take(self, heads: list[Waiting], position: Position) -> list[tuple[Waiting, Batch]]:
         """What to apply now: all that is in hand; in strict order only as far as every input is known."""
@@ -240,7 +265,7 @@ class Lane:
             return
         if queue and queue[0] is waiting:
             queue.popleft()
-        waiting.event.ack()
+        _acknowledge(waiting)
 
     def _decode(self, records: Sequence[Any], chunk: Chunk) -> Batch:
         settings = self._context.settings
@@ -299,6 +324,11 @@ class Lane:
             done = mend(work, loaded, users, batch, brain, published, fault)
             self._context.meter.guard.failed([*(hit if batch.failed else ()), *batch.parked])
             return done
+
+
+def _acknowledge(waiting: Waiting) -> None:
+    for _, event in waiting.parts:
+        event.ack()
 
 
 def _first_ms(waiting: Waiting) -> tuple[int, str]:

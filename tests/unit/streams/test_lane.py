@@ -54,6 +54,31 @@ async def test_chunks_of_several_inputs_are_one_batch_in_the_order_of_event_time
         assert decode_profile(rig.store.profiles["anna"]).cart == []
 
 
+async def test_chunks_that_wait_together_are_one_transaction() -> None:
+    rig = Rig()
+    all_views = views(12)
+    acks = [rig.feed("clickstream", *all_views[i : i + 3]) for i in range(0, 12, 3)]
+    async with running(rig):
+        await until(lambda: all(one.acked == 1 for one in acks))
+        assert (rig.fence[0], rig.state.applied, rig.rewinds) == (12, 12, 0)
+        await until(lambda: len(rig.outlet.entries) == 2)
+        (entry,) = [entry for entry in rig.on("journal") if entry["kind"] == "batch"]
+        assert entry["sources"] == [["clickstream", -1, 12]]
+
+
+async def test_joined_chunks_are_no_larger_than_a_chunk_may_be() -> None:
+    rig = Rig()
+    limit = Settings(lanes=1).chunk_max
+    all_views = views(limit + 1)
+    parts = [all_views[: limit - 3], all_views[limit - 3 : limit], all_views[limit:]]
+    acks = [rig.feed("clickstream", *part) for part in parts]
+    async with running(rig):
+        await until(lambda: all(one.acked == 1 for one in acks))
+        await until(lambda: len(rig.outlet.entries) == 3)
+        ends = [entry["sources"][0][2] for entry in rig.on("journal") if entry["kind"] == "batch"]
+        assert ends == [limit, limit + 1]
+
+
 async def test_redelivered_and_overlapping_chunks_are_applied_once() -> None:
     async with running(Rig()) as rig:
         rig.write("clickstream", *views(10))
