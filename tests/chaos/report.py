@@ -146,9 +146,9 @@ nothing out and takes nothing twice is checked. Of customers who were silent for
 compared. A message whose end nobody can know (the mail server hung up before it answered, deliver died with the mail in
 its hands, Redis went back in time) has to be `unknown` in the ledger, and is never sent again.
 
-`ARGS=--cluster`: Redis is a Redis Cluster of three nodes, and the faults of Redis hit one of them at a time: it is killed
-or stopped, loses the end of its append-only file, freezes, is full, drops its connections, or a lane's slot moves to
-another node. `ARGS=--strict-order`: decide applies events in the order of their time (`KAIROS_STRICT_ORDER`).
+`ARGS=--cluster`: Redis is a Redis Cluster of three nodes, and the faults of Redis hit one of them at a time: it is
+killed or stopped, loses the end of its append-only file, freezes, is full, drops its connections, or a lane's slot
+moves to another node. `ARGS=--strict-order`: decide applies events in the order of their time (`KAIROS_STRICT_ORDER`).
 
 The rolling upgrade: decide of a next version, which reads one more topic, in a consumer group of its own, works beside
 the old one until that has ended, and the same way back. Two versions with different subscriptions in *one* group are
