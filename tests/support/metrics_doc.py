@@ -32,7 +32,7 @@ def documented_keys() -> set[str]:
 def documented_fields() -> dict[str, set[str]]:
     """Fields of `live:worker` by role."""
     by_role: dict[str, set[str]] = {}
-    for name, roles in re.findall(r"^\| `(\w+)` \| ((?:decide|learn|deliver|, )+) \| \S", DOC, re.M):
+    for name, roles in re.findall(r"^\| `(\w+)` \| ((?:decide|learn|deliver|judge|, )+) \| \S", DOC, re.M):
         for role in roles.split(", "):
             by_role.setdefault(role, set()).add(name)
     return by_role

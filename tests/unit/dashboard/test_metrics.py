@@ -3,15 +3,17 @@
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.loader import load_definitions
-from config.settings import PACKAGE_CONFIG_DIR
+from config.settings import PACKAGE_CONFIG_DIR, Settings
 from models.lane import LaneState
 from services.dashboard.build import build_page
 from services.dashboard.metrics import NAMES, exposition
 from services.state import live
 from services.state.live import TAIL_KINDS, RawLive, Snapshot, tail_key, worker_key
+from streams.judge import JudgeRole
 from streams.metrics import DecideMeter
 from support.cards import card_of, shares
 from support.metrics_doc import DOC, documented_fields, documented_keys, documented_metrics
@@ -115,3 +117,10 @@ def test_every_field_of_a_decide_worker_is_documented() -> None:
     """Those of learn and deliver: tests/e2e/test_compose_local.py, where they run."""
     told = DecideMeter().payload({}, {}, 0.0).keys() | {"role", "worker"}
     assert documented_fields()["decide"] == told
+
+
+def test_every_field_of_the_judge_is_documented() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streams.judge.Publisher", lambda *_, **__: None)  # nothing is published here
+        role = JudgeRole(Settings(), lambda: NOW)
+    assert documented_fields()["judge"] == role._figures(1.0).keys() | {"role", "worker"}
