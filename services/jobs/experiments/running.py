@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
-
 from config.experiment import Experiment
 from config.loader import load_definitions
 from config.overrides import Override
@@ -22,7 +20,7 @@ from services.bootstrap import settings_for
 from services.state.counters import read_some_counters
 from services.state.experiments import ExperimentStore
 from services.state.lanes import read_watermarks
-from services.state.redis_lane import connect
+from services.state.redis_lane import Client, connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def _store(settings: Settings) -> Iterator[tuple[ExperimentStore, int]]:
 
 
 @contextmanager
-def _client(settings: Settings) -> Iterator[redis.Redis]:
+def _client(settings: Settings) -> Iterator[Client]:
     client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
     try:
         yield client
