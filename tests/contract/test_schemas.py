@@ -176,6 +176,7 @@ SHARED_KEYS = {
     keys.REDRIVEN,
     keys.experiment("<id>"),
     keys.OVERRIDES,
+    keys.FROZEN,
     live.WORKERS_KEY,
     live.DEMO_KEY,
     live.worker_key("<role>", "<worker>"),
