@@ -126,10 +126,10 @@ def part_words(row: Mapping[str, Any]) -> tuple[str, ...]:
     what = f"{row['segment']}\n{row['metric']}, {row['variant']}"
     users = f"{row['n_control'] + row['n']:,}"
     if "value" not in row:
-        return (what, users, "", "", "", "", "", "too few")
+        return (what, users, "", "", "", "", "", "not tested")
     values = (f"{row['control_value']:.4g}", f"{row['value']:.4g}", f"{row['difference']:+.3g}")
     if row["p"] is None:
-        return (what, users, *values, "", "", "too few")
+        return (what, users, *values, "", "", "not tested")
     interval = "{:.3g} to {:.3g}".format(*row["interval"])
     return (what, users, *values, interval, f"{row['p']:.2g}", f"{row['p_adjusted']:.2g}")
 

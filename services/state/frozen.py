@@ -33,13 +33,14 @@ def hold_frozen(client: redis.Redis, experiments: Sequence[Experiment], config_d
     TransientError
         Redis is away.
     """
-    _refuse_changed(_known(client), experiments, config_dir)
-    new = {one.key: msgspec.json.encode(one.frozen()) for one in experiments if one.enabled}
+    known = _known(client)
+    _refuse_changed(known, experiments, config_dir)
+    new = [one for one in experiments if one.enabled and one.key not in known]
+    if not new:
+        return
     with translated():
-        pipe = client.pipeline(transaction=False)
-        for key, frozen in new.items():
-            pipe.hsetnx(keys.FROZEN, key, frozen)
-        pipe.execute()
+        for one in new:
+            client.hsetnx(keys.FROZEN, one.key, msgspec.json.encode(one.frozen()))
     # Again: another worker may have been quicker, with another file.
     _refuse_changed(_known(client), experiments, config_dir)
 

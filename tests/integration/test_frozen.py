@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from config.loader import DefinitionError, load_definitions
 from config.settings import PACKAGE_CONFIG_DIR
 from services.state import keys
 from services.state.frozen import hold_frozen
-from services.state.redis_lane import connect
 from support.any_redis import AnyRedis
 from support.ports import LOOPBACK, free_port
 
@@ -27,14 +25,6 @@ expose_on: message
 metrics: [{id: clicked, event: Email Link Clicked, within: 7d}]
 """
 OTHER_WEIGHTS = SUBJECT.replace("a, weight: 0.5", "a, weight: 0.4").replace("b, weight: 0.5", "b, weight: 0.6")
-
-
-@pytest.fixture
-def client(redis_server: AnyRedis) -> Iterator[redis.Redis]:
-    client = connect(redis_server.url)
-    client.flushdb()
-    yield client
-    client.close()
 
 
 @pytest.fixture

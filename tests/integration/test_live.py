@@ -19,20 +19,11 @@ from services.state.live import (
     tail_key,
     worker_key,
 )
-from services.state.redis_lane import connect
 from support.any_redis import AnyRedis
 from support.live_shop import LANES, LiveShop
 from support.ports import LOOPBACK, free_port
 
 AT = 1_700_000_000_000
-
-
-@pytest.fixture
-def client(redis_server: AnyRedis) -> Iterator[redis.Redis]:
-    client = connect(redis_server.url)
-    client.flushdb()
-    yield client
-    client.close()
 
 
 @pytest.fixture
