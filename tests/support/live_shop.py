@@ -128,8 +128,7 @@ class LiveShop:
         client.flushdb()
 
     def fill(self, *, demo: bool = True) -> None:
-        """All of it at once."""
-        self.workers()
+        """All of it; the workers last, so that a page on which all is well has read the rest too."""
         self.tails()
         for lane in range(LANES):
             self.lane(lane)
@@ -154,6 +153,7 @@ class LiveShop:
                     ),
                 },
             )
+        self.workers()
 
     def workers(self, *, rate: float = 18_420.0, lag: int = 12, **changed: Any) -> None:
         """Figures of three workers, written as if this second."""
