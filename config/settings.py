@@ -90,8 +90,12 @@ class Settings(BaseSettings):
         default=SecretStr("change-me"), description="signs links in messages (unsubscribe, clicks)"
     )
 
-    chunk_max: int = Field(
-        default=1000, ge=1, le=1300, description="records in one micro-batch (scripts stay below 3,900 keys)"
+    chunk_max: int = Field(default=1000, ge=1, le=10_000, description="records in one fetched chunk of a partition")
+    batch_max: int = Field(
+        default=4000,
+        ge=1,
+        le=20_000,
+        description="chunks that wait together are applied in one transaction of at most so many records",
     )
     chunks_in_flight: int = Field(
         default=4, ge=1, description="chunks of a partition fetched ahead of the committed one"

@@ -227,11 +227,15 @@ class Lane:
         return sorted(heads, key=_first_ms)
 
     def _join_behind(self, queue: deque[Waiting]) -> None:
-        """Join the chunks that wait behind the first one into it: a backlog of small ones costs a third less then."""
+        """Join the chunks that wait behind the first one into it.
+
+        A backlog of small chunks costs a third less then, one of full chunks an eighth: more events of a user share the
+        reading and writing of the profile.
+        """
         first = queue[0]
         while len(queue) > 1:
             behind = queue[1]
-            fits = len(first.records) + len(behind.records) <= self._context.settings.chunk_max
+            fits = len(first.records) + len(behind.records) <= self._context.settings.batch_max
             follows = behind.chunk.start == first.chunk.end and behind.chunk.generation == first.chunk.generation
             if not fits or not follows:
                 return

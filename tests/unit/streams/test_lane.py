@@ -66,9 +66,9 @@ async def test_chunks_that_wait_together_are_one_transaction() -> None:
         assert entry["sources"] == [["clickstream", -1, 12]]
 
 
-async def test_joined_chunks_are_no_larger_than_a_chunk_may_be() -> None:
+async def test_joined_chunks_are_no_larger_than_a_batch_may_be() -> None:
     rig = Rig()
-    limit = Settings(lanes=1).chunk_max
+    limit = Settings(lanes=1).batch_max
     all_views = views(limit + 1)
     parts = [all_views[: limit - 3], all_views[limit - 3 : limit], all_views[limit:]]
     acks = [rig.feed("clickstream", *part) for part in parts]
