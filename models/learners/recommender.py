@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
-from models.offers.candidates import WIDTH, Candidates, find, largest
+from models.offers.candidates import KINDS, WIDTH, Candidates, Evidence, find, largest
 from models.offers.links import Links
 from models.offers.past import Past
-from models.offers.recs import NAME, PRIOR, TOP, RecsPayload, facts, like_you
+from models.offers.recs import NAME, PRIOR, TOP, RecsPayload, facts, nearest
 from models.offers.rerank import Reranker
 
 FloatArray = npt.NDArray[np.float64]
@@ -193,8 +193,14 @@ class Recommender:
         self._latest_ms = max(self._latest_ms, at_ms)
         return find(self, past, at_ms // DAY_MS)
 
-    def links(self, kind: str, sources: IntArray) -> tuple[IntArray, FloatArray, IntArray]:
+    def links(self, sources: IntArray) -> Evidence:
         """See :class:`models.offers.candidates.Shelf`."""
+        found = [self._links(kind, sources) for kind in KINDS]
+        targets, weights, places = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        return Evidence(targets, weights, places, np.repeat(np.arange(len(KINDS)), [len(one[0]) for one in found]))
+
+    def _links(self, kind: str, sources: IntArray) -> tuple[IntArray, FloatArray, IntArray]:
+        """Targets, weights and places of the sources of one kind."""
         if kind == "alike":
             return self._alike.gather(sources.tolist())
         links = self._together if kind == "together" else self._after
@@ -204,7 +210,13 @@ class Recommender:
 
     def like_you(self, sources: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
         """See :class:`models.offers.candidates.Shelf`."""
-        return like_you(self._slots(self._visits[sources]), self._baskets, weights)
+        slots = self._slots(self._visits[sources])
+        shares = weights / np.sqrt(np.maximum((slots < BASKETS).sum(axis=1), 1))
+        best, strength = nearest(slots, shares, BASKETS)
+        rows = self._baskets[best]
+        there = rows >= 0
+        strength = strength / np.sqrt(np.maximum(there.sum(axis=1), 1))
+        return rows[there], np.broadcast_to(strength[:, None], rows.shape)[there]
 
     def top(self) -> IntArray:
         """Most popular items, best first."""
@@ -239,7 +251,7 @@ class Recommender:
         size = len(self.index)
         numbers = np.arange(size)
         seen, popular, born, held, again = self._counts[:, :size]
-        tables = {kind: self._table(kind, numbers) for kind in ("together", "after", "alike")}
+        tables = {kind: self._table(kind, numbers) for kind in KINDS}
         visits = self._slots(self._visits[:size])
         return msgspec.msgpack.encode(
             RecsPayload(
@@ -266,7 +278,7 @@ class Recommender:
         targets = np.full((size, width), size, dtype="<u2")
         weights = np.zeros((size, width), dtype="<f2")
         for number in range(size):
-            found, strength, _ = self.links(kind, numbers[number : number + 1])
+            found, strength, _ = self._links(kind, numbers[number : number + 1])
             if len(found):
                 best = np.lexsort((found, -strength))[:width]
                 targets[number, : len(best)] = found[best]

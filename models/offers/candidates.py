@@ -58,6 +58,22 @@ LIKE_YOU: Final = _LIKE
 _LINK_SCALE = 3.0
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Links from what a user bought or saw, flat, all of shape (links,).
+
+    Parameters
+    ----------
+    targets : item each one points to; the number of items: to none, as in a table with free places.
+    weights : in [0, 1]. places : of its source in what was asked for. kinds : of the link, place in `KINDS`.
+    """
+
+    targets: IntArray
+    weights: FloatArray
+    places: IntArray
+    kinds: IntArray
+
+
 class Shelf(Protocol):
     """What all users share: links between items, by number, and how each of them sells."""
 
@@ -66,12 +82,12 @@ class Shelf(Protocol):
         """Number of each item."""
         ...
 
-    def links(self, kind: str, sources: IntArray) -> tuple[IntArray, FloatArray, IntArray]:
-        """Flat targets, weights in [0, 1] and the place of each one's source in `sources`."""
+    def links(self, sources: IntArray) -> Evidence:
+        """All links of the items `sources`."""
         ...
 
     def like_you(self, sources: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Items in recent baskets of users whose past resembles this one, flat, with weights."""
+        """Items in recent baskets of users whose past resembles this one, flat, with weights; as in `links`, none."""
         ...
 
     def top(self) -> IntArray:
@@ -79,7 +95,7 @@ class Shelf(Protocol):
         ...
 
     def facts(self, ids: IntArray, day: int) -> FloatArray:
-        """Popularity, trend, reorder rate and youth of items, shape (n, 4)."""
+        """Popularity, trend, reorder rate and youth of items, shape (4, n)."""
         ...
 
 
@@ -91,8 +107,9 @@ class Candidates:
     ----------
     ids : shape (n,), ascending. x : shape (n, WIDTH).
     owned : whether the user bought it before.
-    sources, bought, weights : items that point to others, how many of them (the first) were bought, what each counts.
-    evidence : (kind, targets, weights, places of the sources), flat.
+    sources, bought : items that point to others, and how many of them (the first) were bought.
+    evidence : the links that point to one of `ids`: targets are rows of `x`, weights are multiplied by what
+        the source counts.
     """
 
     ids: IntArray
@@ -100,8 +117,7 @@ class Candidates:
     owned: npt.NDArray[np.bool_]
     sources: IntArray
     bought: int
-    weights: FloatArray
-    evidence: tuple[tuple[str, IntArray, FloatArray, IntArray], ...]
+    evidence: Evidence
 
 
 def largest(values: FloatArray, count: int) -> IntArray:
@@ -123,93 +139,106 @@ def largest(values: FloatArray, count: int) -> IntArray:
     return np.concatenate([above, places[found == least][: count - len(above)]])
 
 
+def added(places: IntArray, weights: FloatArray, size: int) -> FloatArray:
+    """Sum of the weights at each of `size` places; `np.bincount`, which for nothing would count in whole numbers.
+
+    Examples
+    --------
+    >>> added(np.array([2, 0, 2]), np.array([0.5, 1.0, 0.25]), 4).tolist()
+    [1.0, 0.0, 0.75, 0.0]
+    """
+    return np.bincount(places, weights, minlength=size).astype(np.float64, copy=False)
+
+
 def find(shelf: Shelf, past: Past, day: int) -> Candidates | None:
     """Candidates of a user on a day (since 1970), what was bought before among them; None while the shelf is empty."""
     index = shelf.index
     size = len(index)
     if not size:
         return None
-    known = [(number, times, last) for item, times, last in past.bought if (number := index.get(item)) is not None]
+    known = _known(past, index)
     seen = [number for item in past.recent if (number := index.get(item)) is not None]
-    own = np.array([one[0] for one in known[:OWN]], dtype=np.int64)
-    sources, weights = _sources(known[:SOURCES], seen)
-    evidence = tuple((kind, *shelf.links(kind, sources)) for kind in KINDS)
-    blend = weights.sum(axis=0)
-    targets = np.concatenate([one[1] for one in evidence])
-    strength = np.concatenate([one[2] for one in evidence])
-    places = np.concatenate([one[3] for one in evidence])
-    quick = np.zeros(size)  # added to: the counts of nothing would be whole numbers
-    quick += np.bincount(targets, strength * blend[places], minlength=size)
+    own = known[0, :OWN]
+    sources, weights = _sources(known[:, :SOURCES], seen)
+    links = shelf.links(sources)
+    pulls = links.weights * weights.sum(axis=0)[links.places]
     like_ids, like_weights = shelf.like_you(sources, weights[1] + weights[2])
-    quick += np.bincount(like_ids, like_weights, minlength=size)
-    quick[own] = 0.0
-    slot = np.full(size, -1, dtype=np.int64)
-    slot[own] = slot[largest(quick, LINKED)] = 0
+    quick = added(np.concatenate([links.targets, like_ids]), np.concatenate([pulls, like_weights]), size + 1)
+    quick[own] = quick[size] = 0.0
+    linked = largest(quick, LINKED)
+    row = np.full(size + 1, -1, dtype=np.int64)
+    row[own] = row[linked] = 0
     top = shelf.top()
-    slot[top[slot[top] < 0][: POPULAR if len(sources) else NEWCOMER]] = 0
-    ids = np.flatnonzero(slot == 0)
+    ids = np.concatenate([own, linked, top[row[top] < 0][: POPULAR if len(sources) else NEWCOMER]])
+    ids.sort()
     n = len(ids)
-    slot[ids] = np.arange(n)
-    x = np.zeros((n, WIDTH))
+    row[ids] = np.arange(n)
+    x = np.zeros((WIDTH, n))  # written by features, handed out by items
     owned = np.zeros(n, dtype=np.bool_)
-    if len(own):
-        mine = slot[own]
-        owned[mine] = True
-        x[mine, :_TOGETHER] = _own(known[:OWN], past, day)
-    at = slot[targets]
-    keep = np.flatnonzero(at >= 0)
-    kinds = np.repeat(np.arange(len(KINDS)), [len(one[1]) for one in evidence])[keep]
-    at, strength, places = at[keep] + n * kinds, strength[keep], places[keep]
+    mine = row[own]
+    owned[mine] = True
+    x[:_TOGETHER, mine] = _own(known[:, :OWN], past, day)
+    rows = row[links.targets]
+    keep = np.flatnonzero(rows >= 0)
+    rows, strength, places, kinds = rows[keep], links.weights[keep], links.places[keep], links.kinds[keep]
+    cells = rows + n * kinds
     for j in range(3):
-        shares = np.bincount(at, strength * weights[j][places], minlength=n * len(KINDS)).reshape(len(KINDS), n)
-        x[:, _TOGETHER + j], x[:, _AFTER + j] = shares[0], shares[1]
-        x[:, _ALIKE] += shares[2]
-    at = slot[like_ids]
-    liked = at >= 0
-    x[:, _LIKE] = np.bincount(at[liked], like_weights[liked], minlength=n)
-    x[:, _TOGETHER:_POPULAR] = _LINK_SCALE * np.sqrt(x[:, _TOGETHER:_POPULAR])
-    x[:, _POPULAR : _POPULAR + 4] = shelf.facts(ids, day)
-    x[:, _CROSS] = owned * x[:, _POPULAR]
-    x[:, _CROSS + 1] = owned * x[:, _POPULAR + 2]
-    x[:, _CROSS + 2] = owned * (np.log1p(past.orders) / 2.0)
-    x[:, _CROSS + 3] = owned * x[:, _TOGETHER + 1]
-    x[:, _CROSS + 4] = owned * x[:, _AFTER + 1]
-    for place, number in enumerate(seen):
-        if slot[number] >= 0:
-            x[slot[number], _SEEN] = 1.0 / (1.0 + place)
-    return Candidates(ids, x, owned, sources, min(len(known), SOURCES), blend, evidence)
+        shares = added(cells, strength * weights[j, places], n * len(KINDS)).reshape(len(KINDS), n)
+        x[_TOGETHER + j], x[_AFTER + j] = shares[0], shares[1]
+        x[_ALIKE] += shares[2]
+    liked = row[like_ids]
+    here = liked >= 0
+    x[_LIKE] = added(liked[here], like_weights[here], n)
+    x[_TOGETHER:_POPULAR] = _LINK_SCALE * np.sqrt(x[_TOGETHER:_POPULAR])
+    x[_POPULAR : _POPULAR + 4] = shelf.facts(ids, day)
+    x[_CROSS] = owned * x[_POPULAR]
+    x[_CROSS + 1] = owned * x[_POPULAR + 2]
+    x[_CROSS + 2] = owned * (np.log1p(past.orders) / 2.0)
+    x[_CROSS + 3] = owned * x[_TOGETHER + 1]
+    x[_CROSS + 4] = owned * x[_AFTER + 1]
+    for place, number in enumerate(row[seen].tolist()):
+        if number >= 0:
+            x[_SEEN, number] = 1.0 / (1.0 + place)
+    evidence = Evidence(rows, pulls[keep], places, kinds)
+    return Candidates(ids, x.T, owned, sources, min(known.shape[1], SOURCES), evidence)
 
 
-def _sources(known: list[tuple[int, int, int]], seen: list[int]) -> tuple[IntArray, FloatArray]:
+def _known(past: Past, index: dict[str, int]) -> IntArray:
+    """Number, times and day of the last purchase of the items bought that the shelf has, the newest first."""
+    known = [(number, times, last) for item, times, last in past.bought if (number := index.get(item)) is not None]
+    return np.array(known, dtype=np.int64).reshape(-1, 3).T
+
+
+def _sources(known: IntArray, seen: list[int]) -> tuple[IntArray, FloatArray]:
     """Items that point to others, and how much each counts: as the last basket, as the past, as just seen."""
-    place = {number: i for i, (number, _, _) in enumerate(known)}
-    for number in seen:
-        place.setdefault(number, len(place))
+    numbers, times, last = known
+    n = len(numbers)
+    place = {number: i for i, number in enumerate(numbers.tolist())}
+    looked = [place.setdefault(number, len(place)) for number in seen]
     weights = np.zeros((3, len(place)))
-    if known:
-        n = len(known)
-        last = np.array([one[2] for one in known], dtype=np.float64)
+    if n:
         newest = last.max()
         weights[0, :n] = last == newest
-        times = np.array([one[1] for one in known], dtype=np.float64)
-        weights[1, :n] = np.minimum(times, MOST_TIMES) * 2.0 ** ((last - newest) / RECENT_DAYS)
-    for i, number in enumerate(seen):
-        weights[2, place[number]] = 1.0 / (1.0 + i)
+        weights[1, :n] = np.minimum(times, MOST_TIMES) * np.exp2((last - newest) / RECENT_DAYS)
+    for i, spot in enumerate(looked):
+        weights[2, spot] = 1.0 / (1.0 + i)
     totals = weights.sum(axis=1, keepdims=True)
-    return np.array(list(place), dtype=np.int64), weights / np.where(totals > 0.0, totals, 1.0)
+    totals[totals == 0.0] = 1.0
+    return np.array(list(place), dtype=np.int64), weights / totals
 
 
-def _own(known: list[tuple[int, int, int]], past: Past, day: int) -> FloatArray:
-    """What the user's own purchases of an item say, shape (n, 7)."""
-    times = np.array([one[1] for one in known], dtype=np.float64)
-    last = np.array([one[2] for one in known], dtype=np.float64)
-    gone = np.maximum(day - last, 0.0)
+def _own(known: IntArray, past: Past, day: int) -> FloatArray:
+    """What the user's own purchases of an item say, shape (7, n)."""
+    _, times, last = known
+    x = np.ones((_TOGETHER, len(times)))
+    if not len(times):
+        return x
+    gone = np.maximum(day - last, 0)
     tenure = max(day - past.first_day, 1) if past.first_day else 1
-    x = np.ones((len(known), _TOGETHER))
-    x[:, 1] = np.log(times)
-    x[:, 2] = np.minimum(times / max(past.orders, 1), 1.0)
-    x[:, 3] = np.log1p(gone) / 4.0
-    x[:, 4] = 2.0 ** (-gone / FRESH_DAYS)
-    x[:, 5] = np.minimum(gone * times / tenure, 3.0)
-    x[:, 6] = last == last.max()
+    x[1] = np.log(times)
+    x[2] = np.minimum(times / max(past.orders, 1), 1.0)
+    x[3] = np.log1p(gone) / 4.0
+    x[4] = np.exp2(-gone / FRESH_DAYS)
+    x[5] = np.minimum(gone * times / tenure, 3.0)
+    x[6] = last == last.max()
     return x

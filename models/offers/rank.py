@@ -17,7 +17,7 @@ import xxhash
 
 from config.definitions import Offer, OfferPolicy
 from models.decisions import RankedOffer
-from models.offers.candidates import LIKE_YOU, Candidates, find
+from models.offers.candidates import KINDS, LIKE_YOU, Candidates, find
 from models.offers.past import Past, past_of
 from models.offers.recs import Recs
 from models.profile.state import Profile
@@ -87,12 +87,15 @@ def best_first(numbers: IntArray, scores: FloatArray, popular: FloatArray, ids: 
     >>> best_first(np.array([0, 1, 2]), np.array([1.0, 2.0, 2.0]), np.array([9.0, 1.0, 5.0]), "abc").tolist()
     [2, 1, 0]
     """
-    places = np.lexsort((-popular[numbers], -scores))
-    keys = [(-scores[i], -popular[numbers[i]]) for i in places.tolist()]
-    if len(set(keys)) == len(keys):
+    sold = popular[numbers]
+    places = np.lexsort((-sold, -scores))
+    ordered, sales = scores[places], sold[places]
+    if not ((ordered[1:] == ordered[:-1]) & (sales[1:] == sales[:-1])).any():
         return places
-    triples = sorted((*key, ids[numbers[i]], i) for key, i in zip(keys, places.tolist(), strict=True))
-    return np.array([i for *_, i in triples], dtype=np.int64)
+    names = [ids[number] for number in numbers.tolist()]
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return np.lexsort((rank, -sold, -scores))
 
 
 def _diverse(places: list[int], numbers: IntArray, recs: Recs, most: int) -> list[int]:
@@ -110,24 +113,25 @@ def _diverse(places: list[int], numbers: IntArray, recs: Recs, most: int) -> lis
 
 
 def _reasons(found: Candidates, chosen: list[int], recs: Recs) -> dict[int, str]:
-    """Why each item: the strongest thing that points to it."""
+    """Why each item: the strongest link that points to it, of equal ones the first."""
+    evidence = found.evidence
+    rows = np.searchsorted(found.ids, chosen)
+    strongest = np.full(len(found.ids), -1, dtype=np.int64)
+    wanted = np.zeros(len(found.ids), dtype=np.bool_)
+    wanted[rows] = True
+    links = np.flatnonzero(wanted[evidence.targets])[::-1]
+    links = links[np.argsort(evidence.weights[links], kind="stable")]
+    strongest[evidence.targets[links]] = links  # of several for one row the last one stays
     reasons: dict[int, str] = {}
-    strongest = dict.fromkeys(chosen, 0.0)
-    wanted = np.zeros(len(recs.ids), dtype=np.bool_)
-    wanted[chosen] = True
-    for kind, targets, weights, places in found.evidence:
-        here = np.flatnonzero(wanted[targets])
-        shares = weights[here] * found.weights[places[here]]
-        for target, share, place in zip(targets[here].tolist(), shares.tolist(), places[here].tolist(), strict=True):
-            if share > strongest[target]:
-                strongest[target] = share
-                name = recs.items[recs.ids[found.sources[place]]][0]
-                seen = place >= found.bought
-                reasons[target] = _because("seen" if seen else kind, name)
-    for number, row in zip(chosen, np.searchsorted(found.ids, chosen).tolist(), strict=True):
+    for number, row in zip(chosen, rows.tolist(), strict=True):
+        link = strongest[row]
         if found.owned[row]:
             reasons[number] = "bought before"
-        elif number not in reasons:
+        elif link >= 0 and evidence.weights[link] > 0.0:
+            place = evidence.places[link]
+            name = recs.items[recs.ids[found.sources[place]]][0]
+            reasons[number] = _because("seen" if place >= found.bought else KINDS[evidence.kinds[link]], name)
+        else:
             reasons[number] = "popular with customers like you" if found.x[row, LIKE_YOU] > 0.0 else "popular right now"
     return reasons
 

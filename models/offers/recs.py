@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
 from models.learners.envelope import Envelope
-from models.offers.candidates import NAMES, largest
+from models.offers.candidates import KINDS, NAMES, Evidence, added, largest
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -45,43 +45,36 @@ PRIOR: Final = tuple(_FIRST.get(name, 0.0) for name in NAMES)
 
 
 def facts(shares: FloatArray, usual: FloatArray, reorder: FloatArray, age_days: FloatArray) -> FloatArray:
-    """Popularity, trend, reorder rate and youth as the re-ranker reads them, shape (n, 4).
+    """Popularity, trend, reorder rate and youth as the re-ranker reads them, shape (4, n).
 
     Parameters
     ----------
     shares, usual : of all purchases lately and in the long run. reorder : how often an item owned is bought again.
     """
-    found = np.empty((len(shares), 4))
-    found[:, 0] = np.log(shares + _FLOOR) / 4.0 + 2.0
-    found[:, 1] = np.log((shares + _FLOOR) / (usual + _FLOOR))
-    found[:, 2] = np.log(reorder) / 4.0 + 1.0
-    found[:, 3] = youth(age_days)
+    found = np.empty((4, len(shares)))
+    found[0] = np.log(shares + _FLOOR) / 4.0 + 2.0
+    found[1] = np.log((shares + _FLOOR) / (usual + _FLOOR))
+    found[2] = np.log(reorder) / 4.0 + 1.0
+    found[3] = youth(age_days)
     return found
 
 
 def youth(age_days: FloatArray) -> FloatArray:
     """1 on the day when an item appeared, halving every two weeks."""
-    return np.asarray(2.0 ** (-np.maximum(age_days, 0.0) / _YOUNG_DAYS))
+    return np.asarray(np.exp2(-np.maximum(age_days, 0.0) / _YOUNG_DAYS))
 
 
-def like_you(slots: IntArray, baskets: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Items in the recent baskets that share most with a user's past, flat, with weights.
+def nearest(slots: IntArray, votes: FloatArray, size: int) -> tuple[IntArray, FloatArray]:
+    """Recent baskets that share most with a user's past, and how much.
 
     Parameters
     ----------
-    slots : places in `baskets` of the newest baskets of each source, shape (sources, visits); past the end: none.
-    baskets : items of each basket, shape (baskets, items); below 0: none. weights : of the sources.
+    slots : places of the newest baskets of each source, shape (sources, visits); `size`, their number: none.
+    votes : of each source for each of its baskets, shape (sources,).
     """
-    size = len(baskets)
-    present = slots < size
-    share = weights / np.sqrt(np.maximum(present.sum(axis=1), 1))
-    votes = (present * share[:, None]).ravel()
-    found: FloatArray = np.bincount(slots.ravel(), votes, minlength=size + 1)[:size].astype(np.float64)
+    found = added(slots.ravel(), votes.repeat(slots.shape[1]), size + 1)[:size]
     best = largest(found, SIMILAR_BASKETS)
-    rows = baskets[best]
-    there = rows >= 0
-    strength = found[best] / np.sqrt(np.maximum(there.sum(axis=1), 1))
-    return rows[there], np.broadcast_to(strength[:, None], rows.shape)[there]
+    return best, found[best]
 
 
 class RecsPayload(msgspec.Struct, frozen=True):
@@ -110,8 +103,41 @@ class RecsPayload(msgspec.Struct, frozen=True):
     newcomer: list[float]
 
 
-Table = tuple[IntArray, FloatArray]
-_NO_TABLE: Table = (np.zeros((0, 1), dtype=np.int64), np.zeros((0, 1)))
+@dataclass(frozen=True, slots=True)
+class LinkTable:
+    """Links of every item side by side: one row gathers all that an item points to.
+
+    Parameters
+    ----------
+    targets, weights : shape (items, width); a target past the end is a free place. kinds : of each column.
+    """
+
+    targets: IntArray
+    weights: FloatArray
+    kinds: IntArray
+
+    @classmethod
+    def of(cls, items: int, tables: Mapping[str, tuple[IntArray, FloatArray]]) -> LinkTable:
+        """The table of (targets, weights) by kind; a kind that is not there has no links."""
+        there = [(place, *tables[kind]) for place, kind in enumerate(KINDS) if kind in tables]
+        return cls(
+            np.concatenate([np.minimum(targets, items) for _, targets, _ in there], axis=1),
+            np.concatenate([weights for _, _, weights in there], axis=1),
+            np.concatenate([np.full(targets.shape[1], place, dtype=np.int64) for place, targets, _ in there]),
+        )
+
+    def of_items(self, sources: IntArray) -> Evidence:
+        """All links of the items `sources`."""
+        count, width = len(sources), len(self.kinds)
+        return Evidence(
+            self.targets[sources].ravel(),
+            self.weights[sources].ravel(),
+            np.arange(count).repeat(width),
+            self.kinds[None, :].repeat(count, axis=0).ravel(),
+        )
+
+
+_NO_LINKS: Final = LinkTable(np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0)), np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +147,23 @@ class Recs:
     Parameters
     ----------
     items : item -> (name, price in minor units, category), in the order of their numbers.
-    tables : links by kind: targets and weights of each item; one weight more than items, for places that are free.
+    table : links of each item.
     popular, born : share of purchases lately, and day of appearance, of each item.
-    known : its facts but for youth (:func:`facts`), shape (n, 3).
-    visits, baskets : newest baskets of each item, items of each basket.
+    known : its facts but for youth (:func:`facts`), shape (3, n).
+    visits, baskets : newest baskets of each item, items of each basket; the number of baskets or items: none.
+    roots : square root of how many there are, for each item and for each basket.
     ranker, newcomer : weights of the re-rankers.
     version : snapshot version, 0 before anything was learned.
     """
 
     items: dict[str, tuple[str, int, str]] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
+    table: LinkTable = _NO_LINKS
     popular: FloatArray = field(default_factory=lambda: np.zeros(0))
-    known: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))
+    known: FloatArray = field(default_factory=lambda: np.zeros((3, 0)))
     born: FloatArray = field(default_factory=lambda: np.zeros(0))
     visits: IntArray = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
     baskets: IntArray = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
+    roots: tuple[FloatArray, FloatArray] = (np.ones(0), np.ones(0))
     ranker: FloatArray = field(default_factory=lambda: np.array(PRIOR))
     newcomer: FloatArray = field(default_factory=lambda: np.array(PRIOR))
     version: int = 0
@@ -166,11 +194,12 @@ class Recs:
         n = len(index)
         return cls(
             items={item: (one[0], one[1], one[2] if len(one) > 2 else "") for item, one in items.items()},
-            tables={"together": (targets, weights)},
+            table=LinkTable.of(n, {"together": (targets, weights)}),
             popular=shares,
-            known=facts(shares, shares, np.full(n, 0.05), np.zeros(n))[:, :3],
+            known=facts(shares, shares, np.full(n, 0.05), np.zeros(n))[:3],
             born=np.zeros(n),
-            visits=np.ones((n, 1), dtype=np.int64),
+            visits=np.zeros((n, 1), dtype=np.int64),
+            roots=(np.ones(n), np.ones(0)),
             version=version,
             index=index,
             ids=tuple(index),
@@ -201,25 +230,30 @@ class Recs:
         if len(found.ranker) != len(NAMES) or len(found.newcomer) != len(NAMES):
             raise IncompatibleSnapshotError("the recs snapshot was made for other features than this code computes")
         baskets = np.frombuffer(found.baskets, dtype="<u2").astype(np.int64).reshape(-1, found.basket_items)
+        visits = np.frombuffer(found.visits, dtype="<u2").astype(np.int64).reshape(n, -1 if n else 1)
         popular = _floats(found.popular)
         return cls(
             items={item: (name, price, category) for item, name, price, category in found.items},
-            tables={
-                kind: (
-                    np.frombuffer(targets, dtype="<u2").astype(np.int64).reshape(n, width),
-                    np.frombuffer(weights, dtype="<f2").astype(np.float64).reshape(n, width),
-                )
-                for kind, (width, targets, weights) in (
-                    ("together", found.together),
-                    ("after", found.after),
-                    ("alike", found.alike),
-                )
-            },
+            table=LinkTable.of(
+                n,
+                {
+                    kind: (
+                        np.frombuffer(targets, dtype="<u2").astype(np.int64).reshape(n, width),
+                        np.frombuffer(weights, dtype="<f2").astype(np.float64).reshape(n, width),
+                    )
+                    for kind, (width, targets, weights) in (
+                        ("together", found.together),
+                        ("after", found.after),
+                        ("alike", found.alike),
+                    )
+                },
+            ),
             popular=popular,
-            known=facts(popular, _floats(found.usual), _floats(found.reorder), np.zeros(n))[:, :3],
+            known=facts(popular, _floats(found.usual), _floats(found.reorder), np.zeros(n))[:3],
             born=np.frombuffer(found.born, dtype="<i4").astype(np.float64),
-            visits=np.frombuffer(found.visits, dtype="<u2").astype(np.int64).reshape(n, -1 if n else 1),
-            baskets=np.where(baskets < n, baskets, -1),
+            visits=np.minimum(visits, len(baskets)),
+            baskets=np.minimum(baskets, n),
+            roots=(_roots(visits < len(baskets)), _roots(baskets < n)),
             ranker=np.array(found.ranker),
             newcomer=np.array(found.newcomer),
             version=version,
@@ -228,19 +262,14 @@ class Recs:
             best=_best(popular),
         )
 
-    def links(self, kind: str, sources: IntArray) -> tuple[IntArray, FloatArray, IntArray]:
+    def links(self, sources: IntArray) -> Evidence:
         """See :class:`models.offers.candidates.Shelf`."""
-        targets, weights = self.tables.get(kind, _NO_TABLE)
-        if not len(targets) or not len(sources):
-            return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)
-        chosen = targets[sources].ravel()
-        there = chosen < len(self.ids)
-        places = np.repeat(np.arange(len(sources)), targets.shape[1])
-        return chosen[there], weights[sources].ravel()[there], places[there]
+        return self.table.of_items(sources)
 
     def like_you(self, sources: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
         """See :class:`models.offers.candidates.Shelf`."""
-        return like_you(self.visits[sources], self.baskets, weights)
+        best, strength = nearest(self.visits[sources], weights / self.roots[0][sources], len(self.baskets))
+        return self.baskets[best].ravel(), (strength / self.roots[1][best]).repeat(self.baskets.shape[1])
 
     def top(self) -> IntArray:
         """Most popular items, best first."""
@@ -248,10 +277,15 @@ class Recs:
 
     def facts(self, ids: IntArray, day: int) -> FloatArray:
         """See :class:`models.offers.candidates.Shelf`."""
-        found = np.empty((len(ids), 4))
-        found[:, :3] = self.known[ids]
-        found[:, 3] = youth(day - self.born[ids])
+        found: FloatArray = np.empty((4, len(ids)))
+        found[:3] = self.known.take(ids, axis=1)
+        found[3] = youth(day - self.born[ids])
         return found
+
+
+def _roots(there: npt.NDArray[np.bool_]) -> FloatArray:
+    counts: FloatArray = np.maximum(there.sum(axis=1), 1).astype(np.float64)
+    return np.sqrt(counts)
 
 
 def _floats(packed: bytes) -> FloatArray:

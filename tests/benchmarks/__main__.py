@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from benchmarks import growth, hot_path, latency, scale_out, scale_page, sections, sizes, starts, whole_job
+from benchmarks import growth, hot_path, latency, learning, scale_out, scale_page, sections, sizes, starts, whole_job
 from benchmarks.ground import ROOT, Ground
 from benchmarks.ground import start as start_ground
 from benchmarks.peers_table import PEERS
@@ -24,7 +24,7 @@ from benchmarks.shop import DAY_SPAN_MS, LIVE_SPAN_MS, ShopRecord, publish, shop
 from benchmarks.venvs import python_of, versions_of
 from rich.console import Console
 
-PARTS = ("peers", "day", "latency", "users", "rules", "starts", "profile", "size")
+PARTS = ("peers", "day", "latency", "users", "rules", "starts", "profile", "learning", "size")
 ALONE = ("scale",)
 TARGET = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
@@ -87,6 +87,7 @@ class Bench:
             "rules": self._rules,
             "starts": self._starts,
             "profile": self._profile,
+            "learning": self._learning,
             "size": self._size,
             "scale": self._scale,
         }
@@ -156,6 +157,9 @@ class Bench:
         found = hot_path.measure(self._ground, _records(20_000 if self._quick else 100_000))
         self.listing = found.listing
         return sections.hot_path(found)
+
+    def _learning(self) -> Section:
+        return sections.predictions(learning.measure(self._tell, quick=self._quick))
 
     def _size(self) -> Section:
         self._tell("Size: the shop's year ...")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks.growth import Cost
 from benchmarks.hot_path import HotPath
 from benchmarks.latency import LINGER_MS, Latency
+from benchmarks.learning import BASKETS, ITEMS, LIST, Learning
 from benchmarks.peers_table import MISSING, PEERS, Peer
 from benchmarks.plot import Plot, bars
 from benchmarks.report import Row, Section
@@ -20,6 +21,7 @@ REST_GOAL_BYTES = 400
 P99_GOAL_MS, P99_RATE = 50, 20_000
 USERS_FACTOR = 1.2
 CAMPAIGNS_FACTOR = 2.0
+SCORE_GOAL_US, RANKING_GOAL_US, EXAMPLES_GOAL = 3.0, 150.0, 20_000
 
 
 def peers(runs: Mapping[str, Sequence[Run]], versions: Sequence[str], event_bytes: float) -> Section:
@@ -225,6 +227,39 @@ def starts(found: Starts | None) -> Section:
         " A worker that stops in order gives its lanes away at once."
     )
     return Section(title, rows, [note])
+
+
+def predictions(found: Learning) -> Section:
+    """What predictions cost."""
+    score, ranking, per_s = found.score_us, found.ranking_us, 1e6 / found.example_us
+    rows = [
+        Row(
+            "churn: features and score of a moment",
+            f"{score:.1f} us",
+            f"<= {SCORE_GOAL_US:g} us",
+            score <= SCORE_GOAL_US,
+        ),
+        Row(
+            f"ranking of {LIST} among {ITEMS:,} products",
+            f"{ranking:.0f} us",
+            f"<= {RANKING_GOAL_US:g} us",
+            ranking <= RANKING_GOAL_US,
+        ),
+        Row("the same, 99 % of customers below", f"{found.ranking_p99_us:.0f} us"),
+        Row(
+            "churn: labelled examples learned per second",
+            f"{per_s:,.0f}",
+            f">= {EXAMPLES_GOAL:,}",
+            per_s >= EXAMPLES_GOAL,
+        ),
+        Row("recommender: an order learned", f"{found.basket_us:.0f} us"),
+    ]
+    note = (
+        "Processor time in one process, without Kafka and Redis. Moments are scored a thousand at a time, as in a batch. The"
+        f" products are those of a made-up shop, in which {BASKETS:,} orders were learned first; its customers remember up to 64"
+        " products. An example goes to all members of the pool."
+    )
+    return Section("What predictions cost", rows, [note])
 
 
 def hot_path(found: HotPath) -> Section:

@@ -13,7 +13,7 @@ from models.errors import IncompatibleSnapshotError
 from models.learners import recommender
 from models.learners.envelope import pack_state, unpack_state
 from models.learners.recommender import DAY_MS, Recommender
-from models.offers.candidates import find
+from models.offers.candidates import KINDS, find
 from models.offers.past import Past
 from models.offers.recs import Recs
 
@@ -44,7 +44,9 @@ def learned(baskets: Sequence[Basket], model: Recommender | None = None, at: int
 
 def links(model: Recommender, kind: str, item: str) -> dict[str, float]:
     names = list(model.index)
-    targets, weights, _ = model.links(kind, np.array([model.index[item]]))
+    found = model.links(np.array([model.index[item]]))
+    here = found.kinds == KINDS.index(kind)
+    targets, weights = found.targets[here], found.weights[here]
     return {names[target]: weight for target, weight in zip(targets.tolist(), weights.tolist(), strict=True)}
 
 
