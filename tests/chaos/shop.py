@@ -86,7 +86,8 @@ class Shop:
         for sent, (at_ms, line) in enumerate(islice(self._by_arrival(), self._events), 1):
             yield line
             if sent % TICK_EVERY == 0 or sent == self._events:
-                tick = json.dumps({"type": "tick", "timestamp": at_ms})
+                # The last one is later than any event: clicks lie ahead by minutes, and strict order waits for them.
+                tick = json.dumps({"type": "tick", "timestamp": at_ms + (DAY_MS if sent == self._events else 0)})
                 for topic in TOPICS:
                     for lane in range(self._lanes):
                         yield topic, lane, None, tick, "tick"
