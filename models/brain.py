@@ -18,7 +18,7 @@ from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from models.profile.state import Profile
 from models.profile.update import HANDLERS
-from models.wire import Input
+from models.wire import ALIASED, MERGED, Input
 
 FEEDBACK_NAMES = FEEDBACK_EVENTS | {"Simulated Order"}
 # Feedback by which a user comes back. Opening is none: mail programs and scanners open by themselves.
@@ -37,6 +37,7 @@ class Plan:
         be asked about `exposes` any more. refunds : experiments from whose metrics it takes back. viewed : experiments
         by id, if an outside service tells with it what it showed. order : whether it is to be remembered.
     experiments : whether it is any of these.
+    identity : whether it says that two users are one.
     answers : campaigns whose wait it ends. starts : whether it starts a campaign, at once or later. offers : whether
         offers are decided on it.
     """
@@ -54,6 +55,7 @@ class Plan:
     answers: tuple[Campaign, ...] = ()
     starts: bool = False
     offers: bool = False
+    identity: bool = False
 
 
 NO_PLAN = Plan()
@@ -137,7 +139,7 @@ def _plans(definitions: Definitions, index: CampaignIndex, trials: Mapping[str, 
     every = {*HANDLERS, *FEEDBACK_NAMES, *metrics, *exposes, *index.names, *offers}
     if trials:
         every.add(VIEWED)
-    return {
+    found = {
         name: Plan(
             handler=HANDLERS.get(name),
             feedback=name in FEEDBACK_NAMES,
@@ -155,6 +157,7 @@ def _plans(definitions: Definitions, index: CampaignIndex, trials: Mapping[str, 
         )
         for name in every
     }
+    return found | dict.fromkeys((ALIASED, MERGED), Plan(visit=False, identity=True))
 
 
 def _mark(exposes: Iterable[Trial]) -> int:

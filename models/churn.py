@@ -5,6 +5,8 @@ All moments of a batch are scored in one matrix product; alerts are then decided
 
 from __future__ import annotations
 
+import xxhash
+
 from config.definitions import Churn
 from models.decisions import Cause, ChurnAlert, ChurnExample, Reason, effect_id
 from models.features.churn import as_matrix, raw_churn, reasons
@@ -37,6 +39,11 @@ def grid_due(user_slot: int, after_s: int, every_s: int) -> int:
     """
     offset = user_slot % every_s
     return (after_s - offset) // every_s * every_s + every_s + offset
+
+
+def slot_of(user: str) -> int:
+    """Where the user's ticks lie within the interval, spread evenly."""
+    return xxhash.xxh3_64_intdigest(user.encode()) & 0x7FFFFFFF
 
 
 def schedule(profile: Profile, slot: int, at: int, rules: Churn) -> None:

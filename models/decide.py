@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import xxhash
-
 from config.definitions import Offer
-from models import churn
+from models import churn, identity
 from models.brain import NO_PLAN, Brain, Plan
 from models.campaigns import run as campaigns
 from models.campaigns.view import user_view
@@ -21,11 +19,13 @@ from models.chunk import Batch, origin_of
 from models.decisions import BasketExample, Cause, OfferDecision, effect_id
 from models.experiments import count, fields
 from models.experiments.trial import Before, Trial, known_before
+from models.forward import onward
 from models.lane import LaneState
 from models.offers.past import Past, past_of
 from models.offers.rank import rank_offers
 from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
 from models.profile import dedupe, update
+from models.profile.moved import Moved
 from models.profile.rest import rest
 from models.profile.state import Profile, Timer
 from models.wire import Input, lane_of
@@ -33,7 +33,11 @@ from models.wire import Input, lane_of
 
 @dataclass(slots=True)
 class Turn:
-    """One call of :func:`decide`: what its parts share. `before`: what was known of a user before the event at hand."""
+    """One call of :func:`decide`: what its parts share.
+
+    `before`: what was known of a user before the event at hand. `moved`: who is called otherwise now; their profile is
+    None.
+    """
 
     batch: Batch
     lane: LaneState
@@ -42,11 +46,17 @@ class Turn:
     out: Outcome
     rows: list[ScoreRow]
     watermark_before: int
+    moved: dict[str, Moved]
     before: Before | None = None
 
 
 def decide(
-    profiles: dict[str, Profile | None], fired: list[str], batch: Batch, lane: LaneState, brain: Brain
+    profiles: dict[str, Profile | None],
+    fired: list[str],
+    batch: Batch,
+    lane: LaneState,
+    brain: Brain,
+    moved: dict[str, Moved] | None = None,
 ) -> Outcome:
     """Apply a batch.
 
@@ -58,12 +68,13 @@ def decide(
     batch : decoded chunk (or an empty one: timers only).
     lane : state of the lane, changed in place (counts, watermarks).
     brain : policies and snapshots, frozen.
+    moved : users of `profiles` who were merged into others; the core's own, as they are.
 
     Returns
     -------
     Everything that has to be written, in one transaction.
     """
-    turn = Turn(batch, lane, brain, profiles, Outcome(), [], lane.watermark)
+    turn = Turn(batch, lane, brain, profiles, Outcome(), [], lane.watermark, {} if moved is None else moved)
     out = turn.out
     again = _forwarded_again(batch, lane)
     lane.received += batch.received
@@ -84,7 +95,7 @@ def decide(
             if profile is None:
                 continue
         touched[user] = profile
-        if is_duplicate(profile, event.digest, event.record.broker_ms):
+        if is_duplicate(profile, event.digest, event.record.broker_ms) and not identity.came_back(event):
             lane.duplicate += 1
             continue
         lane.applied += 1
@@ -94,7 +105,7 @@ def decide(
     for user in fired:
         profile = profiles.get(user)
         if profile is None:
-            out.due[user] = 0
+            identity.silent(turn, user)
             continue
         out.profiles[user] = profile
         if user in batch.parked:
@@ -136,6 +147,8 @@ def _newcomer(turn: Turn, event: Input) -> Profile | None:
 
     Only users without a profile are checked: whoever has one here was found to belong here.
     """
+    if event.user in turn.moved:
+        return identity.redirected(turn, event)
     batch, lane = turn.batch, turn.lane
     owner = lane_of(event.user, batch.lanes)
     if owner != batch.lane:
@@ -144,7 +157,7 @@ def _newcomer(turn: Turn, event: Input) -> Profile | None:
             turn.out.reject(batch, event, "misrouted", f"forwarded once, belongs to partition {owner}")
         else:
             lane.forwarded += 1
-            turn.out.forwards.append((owner, event))
+            turn.out.forwards.append(onward(event, owner))
         return None
     profile = turn.profiles[event.user] = Profile(seen_since=event.record.broker_ms // 1000)
     return profile
@@ -162,6 +175,9 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
     if plan.visit:
         while profile.tick_due and profile.tick_due * 1000 <= at:
             _tick(turn, event.user, profile)  # the silence before this event is over: score it as it was
+    elif plan.identity and event.type == name:
+        identity.changed(turn, profile, event)
+        return
     if brain.has_covariates and (plan.exposes or plan.starts or plan.viewed):
         turn.before = known_before(profile)
     profile.events += 1
@@ -252,7 +268,7 @@ def _moment(turn: Turn, profile: Profile, event: Input) -> None:
     before = profile.tick_due
     if before == 0 or event.name == campaigns.ORDERED:
         # Whoever had been given up and comes back waits for a label only: the grid of ticks begins anew.
-        churn.schedule(profile, slot_of(event.user), max(event.at, turn.watermark_before), rules)
+        churn.schedule(profile, churn.slot_of(event.user), max(event.at, turn.watermark_before), rules)
         if before and not 0 < profile.tick_due < before:
             profile.tick_due = before
 
@@ -355,17 +371,12 @@ def _tick(turn: Turn, user: str, profile: Profile) -> None:
     if profile.orders:
         row = churn.row_of(user, profile, at, Cause("timer", f"tick-{at}", "tick", at), rules)
         turn.rows.append(row)
-        on_grid = (profile.tick_due - slot_of(user)) % (rules.sample_every_ms // 1000) == 0
+        on_grid = (profile.tick_due - churn.slot_of(user)) % (rules.sample_every_ms // 1000) == 0
         if on_grid and row.alert and profile.last_order_ms <= at:
             churn.take_sample(row)
     dedupe.rotate(profile, turn.batch.broker_ms)
-    churn.schedule(profile, slot_of(user), at, rules)
+    churn.schedule(profile, churn.slot_of(user), at, rules)
     rest(profile, at, turn.brain.index.longest_window_ms + turn.brain.index.longest_expiry_ms, turn.brain.orders_ms)
-
-
-def slot_of(user: str) -> int:
-    """Where the user's ticks lie within the interval, spread evenly."""
-    return xxhash.xxh3_64_intdigest(user.encode()) & 0x7FFFFFFF
 
 
 def _by_due(timer: Timer) -> tuple[int, str]:

@@ -11,6 +11,8 @@ import msgspec
 from models.chunk import Batch, dead_letter
 from models.decisions import TIMERS, Cause, DeadLetter, Effect, OfferDecision
 from models.experiments.fields import limbs, prefix
+from models.forward import Forward
+from models.profile.moved import Moved
 from models.profile.state import Profile, Timer
 from models.wire import Input
 
@@ -27,19 +29,21 @@ class Outcome:
     profiles : users whose state changed. effects : in the order in which they were decided.
     counters : "kind:id" -> field -> increment (experiments and campaigns).
     sums : of experiments while the batch is applied; :meth:`close` makes counters of them.
-    forwards : records of other lanes, as (owner lane, record). dead : refused records.
+    forwards : records of other lanes, and of users who are called otherwise now. dead : refused records.
+    moved : users who were merged into others, with what is left of them.
     due : user -> new earliest due time for the timer index, ms; 0 takes the user out of it.
-    offers : latest ranked offers of a user, readable at any time.
+    offers : latest ranked offers of a user, readable at any time; None: there are none any more.
     """
 
     profiles: dict[str, Profile] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     sums: dict[tuple[str, Cell], tuple[Sequence[str], list[int]]] = field(default_factory=dict)
-    forwards: list[tuple[int, Input]] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     due: dict[str, int] = field(default_factory=dict)
-    offers: dict[str, OfferDecision] = field(default_factory=dict)
+    offers: dict[str, OfferDecision | None] = field(default_factory=dict)
+    moved: dict[str, Moved] = field(default_factory=dict)
 
     def count(self, key: str, name: str, by: int = 1) -> None:
         """Add to one running counter."""

@@ -99,6 +99,10 @@ class Input(msgspec.Struct, gc=False, eq=False):
     record: Record
     source: str
 
+    def named_user(self) -> str:
+        """The user that the record itself names: of an alias and of a merge, whose id remains."""
+        return _other_user(_decode_names(self.record.value or b""))
+
     def document(self) -> dict[str, Any]:
         """Whole event as a dictionary, for conditions. Decoded again: only events that a rule waits for pay for it.
 
@@ -123,7 +127,10 @@ _NO_PROPERTIES = Properties()
 _decode_event = msgspec.json.Decoder(Event, strict=False).decode
 _decode_properties = msgspec.json.Decoder(Properties, strict=False).decode
 BINARY, STRUCTURED = "binary", "structured"
-_TYPES = frozenset(("track", "page", "screen", "identify", "group", "alias"))
+_TYPES = frozenset(("track", "page", "screen", "identify", "group"))
+# Types of what changes who somebody is (docs/identity.md).
+ALIASED, MERGED = "$alias", "$merge"
+ORIGIN, USER, VIA = "kairos-origin", "kairos-user", "kairos-via"
 
 
 def header(headers: Headers, name: str) -> str | None:
@@ -187,10 +194,11 @@ def decode(record: Record, source: str, lane: int) -> Input | int:
     if kind not in _TYPES:
         if kind == "tick":
             return _time_of(event, record)
-        raise InvalidEventError("unknown_type", kind[:50])
+        kind = _identity(event, record)
     user = event.userId
     if type(user) is not str or not user:
         user = _other_user(event)
+    user = header(headers, USER) or user if headers else user
     if len(user) > MAX_ID_LENGTH:
         raise InvalidEventError("missing_user", "the user id is longer than 200 characters")
     name = event.event if kind == "track" else kind
@@ -203,7 +211,7 @@ def decode(record: Record, source: str, lane: int) -> Input | int:
         at = _time_of(event, record)
     message_id = event.messageId
     if not message_id:
-        message_id = header(headers, "kairos-origin") or f"{source}-{lane}-{record.offset}"
+        message_id = header(headers, ORIGIN) or f"{source}-{lane}-{record.offset}"
     if len(message_id) > MAX_ID_LENGTH:
         raise InvalidEventError("wrong_type", f"the messageId is longer than {MAX_ID_LENGTH} characters")
     digest = xxhash.xxh3_64_digest(message_id.encode())
@@ -212,7 +220,7 @@ def decode(record: Record, source: str, lane: int) -> Input | int:
     )
 
 
-def _other_user(event: Event) -> str:
+def _other_user(event: Event | _Names) -> str:
     """The user of an event whose `userId` is not simply a text."""
     user = event.userId
     if user is None or user == "":
@@ -220,6 +228,26 @@ def _other_user(event: Event) -> str:
     if not user and user != 0:
         raise InvalidEventError("missing_user", "neither userId nor anonymousId")
     return str(user)
+
+
+def _identity(event: Event, record: Record) -> str:
+    """Type of an alias (an event of the user whose id is given up; without one, an event like any other) or a merge."""
+    kind = event.type
+    if kind == "merge" and header(record.headers, ORIGIN) is not None:
+        return MERGED
+    if kind != "alias":
+        raise InvalidEventError("unknown_type", kind[:50])
+    try:
+        previous = str(_decode_names(record.value or b"").previousId or "")
+    except msgspec.ValidationError as error:
+        raise _refused(error) from error
+    remains = _other_user(event)
+    if previous in {"", remains}:
+        return kind
+    if len(remains) > MAX_ID_LENGTH:
+        raise InvalidEventError("missing_user", "the user id is longer than 200 characters")
+    event.userId = previous
+    return ALIASED
 
 
 def _size(headers: Headers) -> int:
@@ -315,6 +343,12 @@ def _cloud_event(record: Record) -> Event | None:
     return Event("track", name, user, None, ident, at, properties)
 
 
+class _Names(msgspec.Struct):
+    userId: str | int | None = None
+    anonymousId: str | None = None
+    previousId: str | int | None = None
+
+
 class _Structured(msgspec.Struct):
     id: str
     type: str
@@ -328,6 +362,7 @@ class _LooseEvent(Event):
 
 
 _decode_structured = msgspec.json.Decoder(_Structured, strict=False).decode
+_decode_names = msgspec.json.Decoder(_Names, strict=False).decode
 _decode_loose = msgspec.json.Decoder(_LooseEvent, strict=False).decode
 
 

@@ -129,10 +129,10 @@ class DecideMeter:
 
 def _event_item(event: Input, at: int) -> dict[str, Any]:
     properties = event.properties
-    what = properties.name or ""
-    if event.name.startswith("Order") and properties.revenue is not None:
+    what, name = properties.name or "", event.name.removeprefix("$")
+    if name.startswith("Order") and properties.revenue is not None:
         what = f"{properties.revenue:,.2f} {properties.currency or ''}".strip()
-    return {"at": at, "ts": event.at, "user": event.user, "text": f"{event.name}: {what}" if what else event.name}
+    return {"at": at, "ts": event.at, "user": event.user, "text": f"{name}: {what}" if what else name}
 
 
 def _alert_item(alert: ChurnAlert, at: int) -> dict[str, Any]:

@@ -74,10 +74,14 @@ def begin(profile: Profile, waits: dict[str, Timer], at: int) -> None:
 def _answered(profile: Profile, unless: Iterable[str], event: Input) -> bool:
     """Whether something that ends a wait happened after `event`, though it came before it (from another topic)."""
     for name in unless:
-        last = profile.last_order_ms if name == ORDERED else profile.answers.get(name, 0)
+        last = _last(profile, name)
         if last > event.at or (last == event.at and name != event.name):
             return True
     return False
+
+
+def _last(profile: Profile, name: str) -> int:
+    return profile.last_order_ms if name == ORDERED else profile.answers.get(name, 0)
 
 
 def answer(profile: Profile, event: Input) -> None:
@@ -99,6 +103,21 @@ def cancel(turn: Turn, user: str, profile: Profile, event: Input, campaigns: Ite
         elif timer.kind == "release":
             cause = Cause("timer", timer.occurrence, "quiet hours over", timer.set_at)
             _decide(turn, user, profile, rules[timer.rule], cause, event.at, {}, released=True, answered=True)
+    profile.timers = kept
+
+
+def reconsider(turn: Turn, user: str, profile: Profile) -> None:
+    """Two users became one: waits of the one end that the other had answered, by event time."""
+    kept: list[Timer] = []
+    for timer in profile.timers:
+        campaign = turn.brain.definitions.campaign_by_id.get(timer.rule)
+        answers = [_last(profile, name) for name in campaign.trigger.unless] if campaign is not None else []
+        answers = [at for at in answers if timer.set_at < at <= timer.due]
+        if campaign is None or not answers:
+            kept.append(timer)
+        elif timer.kind == "release":
+            cause = Cause("timer", timer.occurrence, "quiet hours over", timer.set_at)
+            _decide(turn, user, profile, campaign, cause, min(answers), {}, released=True, answered=True)
     profile.timers = kept
 
 
@@ -198,15 +217,21 @@ def _decide(  # noqa: PLR0913 - one place for every path
 
 
 def _remember(turn: Turn, profile: Profile, send: Send) -> None:
-    """Keep the send for caps and feedback; of many, those go first that no cap counts any more."""
+    """Keep the send for caps and feedback."""
+    profile.sends.append(send)
+    forget_sends(turn, profile, send)
+
+
+def forget_sends(turn: Turn, profile: Profile, send: Send | None = None) -> None:
+    """Of many sends, those go first that no cap counts any more; `send`, the new one, stays."""
     sends = profile.sends
-    sends.append(send)
     if len(sends) <= SENDS:
         return
     definitions = turn.brain.definitions
     index = turn.brain.index
     # A late event may still decide a message as old as its campaign's expiry, and its caps look a window further back.
-    since = min(send.at, turn.watermark_before) - index.longest_window_ms - index.longest_expiry_ms
+    at = turn.watermark_before if send is None else min(send.at, turn.watermark_before)
+    since = at - index.longest_window_ms - index.longest_expiry_ms
 
     def counted(one: Send) -> bool:
         campaign = definitions.campaign_by_id.get(one.campaign)

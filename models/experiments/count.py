@@ -67,8 +67,8 @@ def expose(out: Outcome, profile: Profile, trial: Trial, variant: str, moment: M
     exposure.parts = trial.parts_of(profile, moment.document)
     for meter, side in trial.of_orders if trials.purchases else ():
         for order in trials.purchases:  # one that was heard of before the exposure that it follows
-            if _follows(order, exposure, meter) and order.lag <= trial.lateness_ms:
-                _add(exposure, side.slot, _worth(order, trial, money=side.value is not None))
+            if follows(order, exposure, meter) and order.lag <= trial.lateness_ms:
+                change_value(exposure, side.slot, worth(order, trial, money=side.value is not None))
     contribute(out, trial, exposure)
     out.count(trial.key, fields.WEIGHTS + trial.weights)
     out.effects.append(
@@ -126,7 +126,7 @@ def convert(
             ):
                 continue
             if order is not None and side.ordered:
-                by = _worth(order, trial, money=side.value is not None)
+                by = worth(order, trial, money=side.value is not None)
             else:
                 by = 1 if side.value is None else _value(event, side.value)
             if late:
@@ -169,10 +169,10 @@ def refund(out: Outcome, profile: Profile, event: Input, trials: Iterable[Trial]
         if exposure is None or exposure.flags & UNCOUNTED or order.lag > trial.lateness_ms:
             continue
         for meter, side in trial.of_orders:
-            if order.at and _follows(order, exposure, meter):
+            if order.at and follows(order, exposure, meter):
                 money = side.value is not None
-                after = _worth(order, trial, money=money)
-                by = after - _worth(order, trial, money=money, refunds=order.refunds[:-1])
+                after = worth(order, trial, money=money)
+                by = after - worth(order, trial, money=money, refunds=order.refunds[:-1])
                 if by:
                     _change(out, trial, exposure, meter, side.slot, by)
 
@@ -198,12 +198,12 @@ def reported(trial: Trial, event: Input) -> str | None:
     return ids[int(number)] if number.isdecimal() and len(number) < 3 and int(number) < len(ids) else None
 
 
-def _follows(order: Order, exposure: Exposure, meter: Meter) -> bool:
+def follows(order: Order, exposure: Exposure, meter: Meter) -> bool:
     """Whether an order counts by its time; one in the same millisecond is the one that exposed."""
     return 0 < order.at - exposure.at <= meter.within_ms
 
 
-def _worth(order: Order, trial: Trial, *, money: bool, refunds: Sequence[tuple[int, int, int]] | None = None) -> int:
+def worth(order: Order, trial: Trial, *, money: bool, refunds: Sequence[tuple[int, int, int]] | None = None) -> int:
     """What is left of an order after its refunds: money, or whether anything is (1 or 0)."""
     left = order.value
     for at, amount, lag in order.refunds if refunds is None else refunds:
@@ -219,7 +219,7 @@ def _worth(order: Order, trial: Trial, *, money: bool, refunds: Sequence[tuple[i
 
 def _change(out: Outcome, trial: Trial, exposure: Exposure, meter: Meter, slot: int, by: int) -> None:
     old = meter.values(exposure.values)
-    _add(exposure, slot, by)
+    change_value(exposure, slot, by)
     new = meter.values(exposure.values)
     if new == old:
         return
@@ -232,7 +232,8 @@ def _change(out: Outcome, trial: Trial, exposure: Exposure, meter: Meter, slot: 
         out.add(trial.key, (day, segment, variant, meter.id), meter.sums, change)
 
 
-def _add(exposure: Exposure, slot: int, by: int) -> None:
+def change_value(exposure: Exposure, slot: int, by: int) -> None:
+    """Change the running value of one side of a metric, within what packs."""
     found = exposure.values.get(slot, 0) + by
     exposure.values[slot] = max(-_RAW_LIMIT, min(_RAW_LIMIT, found))
 

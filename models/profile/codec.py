@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from models.errors import IncompatibleSnapshotError
-from models.profile import rest, version1, version2
+from models.profile import moved, rest, version1, version2
 from models.profile.state import VERSION, Profile
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -36,6 +36,8 @@ def decode_profile(packed: bytes) -> Profile:
     IncompatibleSnapshotError
         The stored version is newer than this code, or it is no profile. Fields that are not there yet get their
         default: within a version they are only ever appended.
+    MovedError
+        The user was merged into another one.
     """
     try:
         form = packed[_FORM]
@@ -47,6 +49,8 @@ def decode_profile(packed: bytes) -> Profile:
             return version2.upgraded(_decode(packed))
         if form == version1.VERSION:
             return version1.upgraded(packed)
+        if form == moved.FORM:
+            raise moved.MovedError(moved.decode_moved(packed))
         found = msgspec.msgpack.decode(packed, type=list[object])[0]
     except (msgspec.DecodeError, IndexError, TypeError, ValueError) as error:
         raise IncompatibleSnapshotError(f"a stored profile cannot be read: {error}") from error

@@ -42,6 +42,18 @@ def bump(profile: Profile, kind: int, amount: float, at: int) -> None:
     profile.decayed = _PACKED.pack(*values)
 
 
+def total(one: Profile, other: Profile) -> tuple[int, bytes]:
+    """Counters of both together, as of the later of their times."""
+    held = [profile for profile in (one, other) if profile.decayed]
+    at = max((profile.decayed_at for profile in held), default=max(one.decayed_at, other.decayed_at))
+    sums = [0.0] * 12
+    for profile in held:
+        factors = [0.5 ** ((at - profile.decayed_at) / half_life) for half_life in HALF_LIVES_S]
+        for i, value in enumerate(_PACKED.unpack(profile.decayed)):
+            sums[i] += value * factors[i % 3]
+    return at, _PACKED.pack(*sums) if held else b""
+
+
 def forget(profile: Profile, at: int) -> None:
     """Drop the counters of which less than a thousandth is left at second `at`: ten half-lives without any event."""
     if not profile.decayed:

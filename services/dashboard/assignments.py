@@ -15,7 +15,10 @@ from config.settings import Settings
 from models.campaigns.conditions import condition_fault
 from models.experiments.ask import Answer, answer
 from models.experiments.trial import Trial
+from models.identity import MAX_HOPS
 from models.profile.codec import decode_profile
+from models.profile.moved import MovedError
+from models.profile.state import Profile
 from models.wire import lane_of
 from services.state import keys
 from services.state.experiments import ExperimentStore
@@ -65,11 +68,17 @@ class Assignments:
         trial = self._in_force().get(experiment)
         if trial is None:
             raise UnknownExperimentError(experiment)
-        key = keys.profile(lane_of(user, self._lanes), user)
+        for _ in range(MAX_HOPS):
+            try:
+                return trial, answer(trial, self._profile(user), user, self._now_ms())
+            except MovedError as away:
+                user = away.redirect.to
+        return trial, answer(trial, None, user, self._now_ms())
+
+    def _profile(self, user: str) -> Profile | None:
         with translated():
-            packed = cast(bytes | None, self._client.get(key))
-        profile = None if packed is None else decode_profile(packed)
-        return trial, answer(trial, profile, user, self._now_ms())
+            packed = cast(bytes | None, self._client.get(keys.profile(lane_of(user, self._lanes), user)))
+        return None if packed is None else decode_profile(packed)
 
     def close(self) -> None:
         """Close the connections."""

@@ -13,7 +13,10 @@ from config.definitions import Experiment
 from config.loader import load_definitions
 from config.settings import Settings
 from config.topics import CHURN_ALERTS, EXPOSURES, INPUTS, MESSAGES, OFFERS
+from models.errors import KairosError
+from models.forward import departure_of
 from models.profile.codec import decode_profile
+from models.profile.moved import MovedError
 from models.profile.state import Profile
 from models.wire import epoch_ms, lane_of
 from services.bus.reader import read_topic
@@ -50,9 +53,15 @@ def tell(settings: Settings, user: str) -> Story:
     with translated():
         packed: Any = client.get(keys.profile(lane, user))
     client.close()
-    profile = None if packed is None else decode_profile(packed)
-    experiments = load_definitions(settings.config_dir, check_templates=False).experiments
-    story = Story(profile, {} if profile is None else facts_of(profile, experiments))
+    story = Story(None)
+    try:
+        story.profile = None if packed is None else decode_profile(packed)
+    except MovedError as away:
+        to, day = away.redirect.to, _day(away.redirect.at)
+        story.facts = {"merged into": f"{to}, by an alias of {day}; what came later is in that user's story"}
+    if story.profile is not None:
+        experiments = load_definitions(settings.config_dir, check_templates=False).experiments
+        story.facts = facts_of(story.profile, experiments)
     key = user.encode()
     for topic in (*INPUTS, CHURN_ALERTS, OFFERS, MESSAGES, EXPOSURES):
         for record in read_topic(settings.kafka.bootstrap, topic.name, lane):
@@ -121,10 +130,24 @@ def _line(topic: str, value: bytes, broker_ms: int) -> Line | None:
         )
     if topic == "exposures":
         return Line(found["at"], f"Experiment {found['experiment']}", f"variant {found['variant']}", style, rank)
+    if found.get("type") == "merge":
+        return _merge(value)
     properties = found.get("properties") or {}
     at = msgspec.convert(found.get("timestamp"), datetime | int | float | None, strict=False)
     name = found.get("event") or found.get("type", "")
     detail = properties.get("name") or ""
+    if name == "alias":
+        detail = f"{found.get('previousId')} is {found.get('userId') or found.get('anonymousId')}"
     if properties.get("revenue") is not None:
         detail = f"{properties['revenue']:,.2f} {properties.get('currency') or ''}"
     return Line(epoch_ms(at, broker_ms), name, str(detail), "", rank)
+
+
+def _merge(value: bytes) -> Line | None:
+    try:
+        told, packed = departure_of(value)
+        came = decode_profile(packed)
+    except (ValueError, KairosError):
+        return None
+    what = f"{came.events:,} events, {came.orders} orders, {came.money_minor / 100:,.2f}"
+    return Line(told.merged_at, f"Merged: {told.previous_id}", what, "magenta", 1)

@@ -122,7 +122,10 @@ class RedisLaneStore:
         for user, packed in change.profiles.items():
             values += (prefix + user, packed)
         for user, offer in change.offers.items():
-            values += (keys.offers(lane, user), offer)
+            if offer is None:
+                yield "DEL", keys.offers(lane, user)
+            else:
+                values += (keys.offers(lane, user), offer)
         if change.outbox is not None:
             values += (keys.outbox(lane, change.seq), change.outbox)
             yield "ZADD", self._outbox_key, change.seq, change.seq

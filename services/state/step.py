@@ -21,7 +21,8 @@ from models.decisions import BasketExample, ChurnExample, DeadLetter, Effect, Jo
 from models.lane import Fence, LaneState, decode_fence, decode_state, encode, refuse_other_layout
 from models.outcome import Outcome
 from models.profile.codec import decode_profile, encode_profile
-from models.wire import header
+from models.profile.moved import Moved, MovedError, encode_moved
+from models.profile.state import Profile
 from services.state.store import Change, LaneStore, Loaded
 
 TIMERS_AT_ONCE = 1000
@@ -123,11 +124,14 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
     """Run the core over what was read and lay out the transaction."""
     inputs = len(INPUT_NAMES)
     fence, state = decode_fence(loaded.fence, inputs), decode_state(loaded.state, inputs)
-    profiles = {
-        user: None if packed is None else decode_profile(packed)
-        for user, packed in zip(users, loaded.profiles, strict=True)
-    }
-    outcome = decide(profiles, loaded.due, batch, state, brain)
+    profiles: dict[str, Profile | None] = {}
+    moved: dict[str, Moved] = {}
+    for user, packed in zip(users, loaded.profiles, strict=True):
+        try:
+            profiles[user] = None if packed is None else decode_profile(packed)
+        except MovedError as away:
+            profiles[user], moved[user] = None, away.redirect
+    outcome = decide(profiles, loaded.due, batch, state, brain, moved)
     after = fence.step({part.source_index: part.end for part in batch.parts})
     entry = JournalEntry(
         lane=batch.lane,
@@ -148,8 +152,9 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
         fence=encode(after),
         state=encode(state),
         seq=after.seq,
-        profiles={user: encode_profile(profile) for user, profile in outcome.profiles.items()},
-        offers={user: _json(decision) for user, decision in outcome.offers.items()},
+        profiles={user: encode_profile(profile) for user, profile in outcome.profiles.items()}
+        | {user: encode_moved(redirect) for user, redirect in outcome.moved.items()},
+        offers={user: None if decision is None else _json(decision) for user, decision in outcome.offers.items()},
         counters=outcome.counters,
         due=outcome.due,
         outbox=msgspec.msgpack.encode(decided),
@@ -229,12 +234,7 @@ def outputs(outcome: Outcome, batch: Batch, entry: JournalEntry) -> list[Output]
     """Records that an outcome publishes, in order; the journal entry comes last."""
     found = [_effect(effect, batch.lane) for effect in outcome.effects]
     found += [_dead_letter(letter, batch.lane) for letter in outcome.dead]
-    for owner, event in outcome.forwards:
-        record = event.record
-        origin = header(record.headers, "kairos-origin") or event.message_id
-        kept = [(name, value or b"") for name, value in record.headers if not name.startswith("kairos-")]
-        kept.append(("kairos-origin", origin.encode()))
-        found.append(Output(event.source, owner, event.user.encode(), record.value or b"", kept))
+    found += [Output(one.topic, one.owner, one.user.encode(), one.value, one.headers) for one in outcome.forwards]
     found.append(_journal(entry))
     return found
 

@@ -25,7 +25,7 @@ class Change:
 
     Parameters
     ----------
-    fence, state : new values. profiles : user -> packed. offers : user -> JSON.
+    fence, state : new values. profiles : user -> packed. offers : user -> JSON, None: deleted.
     counters : "exp:id" -> field -> increment. due : user -> due ms, 0 = out of the index.
     seq, outbox : entry of this transaction (None: nothing to publish). published : entries to delete.
     """
@@ -34,7 +34,7 @@ class Change:
     state: bytes
     seq: int
     profiles: dict[str, bytes] = field(default_factory=dict)
-    offers: dict[str, bytes] = field(default_factory=dict)
+    offers: dict[str, bytes | None] = field(default_factory=dict)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
     outbox: bytes | None = None
@@ -96,7 +96,11 @@ class MemoryLaneStore:
             raise FenceError("commit without load")
         self.fence, self.state = change.fence, change.state
         self.profiles.update(change.profiles)
-        self.offers.update(change.offers)
+        for user, offer in change.offers.items():
+            if offer is None:
+                self.offers.pop(user, None)
+            else:
+                self.offers[user] = offer
         for key, fields in change.counters.items():
             counts = self.counters.setdefault(key, {})
             for name, by in fields.items():

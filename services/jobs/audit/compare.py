@@ -10,6 +10,7 @@ import msgspec
 from config.topics import INPUT_NAMES
 from models.lane import decode_fence, decode_state
 from models.profile.codec import decode_profile
+from models.profile.moved import MovedError
 from models.profile.state import fields_of
 from services.state.lane_dump import LaneDump
 from services.state.store import MemoryLaneStore
@@ -41,14 +42,22 @@ def compare(lane: int, held: LaneDump, made: MemoryLaneStore) -> list[str]:
 def _profile(lane: int, user: str, mine: bytes | None, theirs: bytes | None) -> list[str]:
     if mine is None or theirs is None:
         return [f"lane {lane}: profile of user {user} is only {'in the log' if mine is None else 'in Redis'}"]
-    one, two = fields_of(decode_profile(mine)), fields_of(decode_profile(theirs))
+    one, two = _fields(mine), _fields(theirs)
     found = []
-    for name, made in two.items():
-        held = one[name]
+    for name in sorted(one.keys() | two.keys()):
+        held, made = one.get(name), two.get(name)
         if held != made:
             text = f"lane {lane}: user {user}, {name} is {_short(held)}, by the log {_short(made)}"
             found.append(text)
     return found
+
+
+def _fields(packed: bytes) -> dict[str, Any]:
+    try:
+        return fields_of(decode_profile(packed))
+    except MovedError as away:
+        redirect = away.redirect
+        return {name: getattr(redirect, name) for name in redirect.__struct_fields__}
 
 
 def _maps(lane: int, what: str, held: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:

@@ -16,14 +16,14 @@ from config.settings import Settings
 from config.topics import DEAD_LETTERS, INPUT_NAMES, MESSAGES
 from models.chunk import read_chunk
 from models.decisions import TIMERS, MessageCommand
-from models.wire import Record, header, lane_of
+from models.wire import ORIGIN, USER, VIA, Record, header, lane_of
 from services.bus.publisher import DeliveryError, Publisher
 from services.bus.reader import read_topic
 from services.jobs.letters.read import Letter
 from services.state.redis_lane import Client
 from services.state.redrives import Redrive, claim_redrives, forget_redrives, mark_sent
 
-REDRIVEN, ORIGIN = "kairos-redriven", "kairos-origin"
+REDRIVEN = "kairos-redriven"
 _LOST = "�"
 
 
@@ -136,7 +136,9 @@ def _plan_one(
     value = record.value or b""
     if edit is not None:
         value = edit(value)
-    headers = [(name, content or b"") for name, content in record.headers if not name.startswith("kairos-")]
+    way = {USER, VIA}  # for whom it is now, if its own user was merged into another one
+    kept = [one for one in record.headers if one[0] in way or not one[0].startswith("kairos-")]
+    headers = [(name, content or b"") for name, content in kept]
     headers.append((ORIGIN, (header(record.headers, ORIGIN) or found.id).encode()))
     headers.append((REDRIVEN, found.id.encode()))
     made = Planned(

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from models.brain import Brain
-from models.churn import grid_due
-from models.decide import slot_of
+from models.churn import grid_due, slot_of
 from models.features.churn import raw_churn
 from support.lane import DAY_MS, HOUR_MS, LaneRig, definitions, ms, order, track
 
