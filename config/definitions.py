@@ -14,6 +14,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from config.allocation import Allocation
 from config.experiment import (
     Dimension,
     Experiment,
@@ -38,6 +39,7 @@ from config.rules import (
 from config.units import DurationMs, EndMs, StartMs, mistake
 
 __all__ = [
+    "Allocation",
     "Campaign",
     "Cap",
     "Churn",

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
+from config.allocation import Allocation
 from config.codes import code16, code32
 from config.metric import Metric
 from config.rules import Definition, EventName, Slug
@@ -130,14 +131,19 @@ class Ruling(Definition):
     status: Literal["running", "stopped", "rolled_out"] = Field(
         default="running", description="whether it still runs", examples=["running"]
     )
-    step: int = Field(default=0, ge=0, description="step of the roll-out, from 0", examples=["0"])
+    step: int = Field(
+        default=0, ge=0, description="step of the roll-out, or version of the bandit's shares", examples=["0"]
+    )
+    weights: tuple[float, ...] = Field(
+        default=(), description="shares in force, in the order of the variants (bandit)", examples=["[0.3, 0.7]"]
+    )
     winner: Slug | None = Field(default=None, description="variant that everybody gets", examples=["named"])
 
 
 # What decides who gets which variant, and what is counted and judged: it never changes once somebody was exposed.
 FROZEN = (
     *("seed", "variants", "coverage", "namespace", "when", "expose_on", "metrics", "dimensions", "plan", "method"),
-    *("start_ms", "refund_window_ms", "lateness_ms", "rollout"),
+    *("start_ms", "refund_window_ms", "lateness_ms", "rollout", "allocation"),
 )
 
 
@@ -239,6 +245,11 @@ class Experiment(Definition):
         description="shares of the users that get the second variant, step by step",
         examples=["[0.01, 0.05, 0.25, 1.0]"],
     )
+    allocation: Allocation | None = Field(
+        default=None,
+        description="`bandit`: the shares follow the results (docs/experiments.md)",
+        examples=["bandit"],
+    )
     on_verdict: Literal["none", "stop", "roll_out"] = Field(
         default="none",
         description="`stop`: ends by itself on harm or a verdict; `roll_out`: the winner goes to everybody",
@@ -309,6 +320,14 @@ class Experiment(Definition):
             raise mistake("a roll-out has two variants and steps that grow", remedy, "bad_rollout")
         return self
 
+    @field_validator("allocation")
+    @classmethod
+    def _has_a_bandits_rest(cls, value: Allocation | None, info: ValidationInfo) -> Allocation | None:
+        fault = None if value is None else value.fault(info.data)
+        if fault is not None:
+            raise mistake(*fault, "bad_allocation")
+        return value
+
     @property
     def key(self) -> str:
         """Name of this version in counters and profiles."""
@@ -331,12 +350,26 @@ class Experiment(Definition):
 
     @cached_property
     def shares(self) -> tuple[float, ...]:
-        """Weights in force: those of the variants, or of the roll-out's step."""
+        """Weights in force: those of the variants, of the roll-out's step, or the bandit's last ones."""
         if self.rollout:
             step = self.ruling.step if self.ruling is not None else 0
             share = self.rollout[min(step, len(self.rollout) - 1)]
             return (1.0 - share, share)
+        if self.allocation is not None and self.ruling is not None and self.ruling.weights:
+            return self.ruling.weights
         return tuple(variant.weight for variant in self.variants)
+
+    @property
+    def stepped(self) -> bool:
+        """Whether users are counted by the shares that were in force when they came."""
+        return bool(self.rollout) or self.allocation is not None
+
+    @cached_property
+    def rewarded(self) -> Metric:
+        """The metric that a bandit goes by."""
+        named = self.allocation.metric if self.allocation is not None else None
+        wanted = (one for one in self.metrics if (one.role == "primary" if named is None else one.id == named))
+        return next(wanted, self.metrics[0])
 
     @property
     def final_after_ms(self) -> int:

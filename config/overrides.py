@@ -1,4 +1,4 @@
-"""What was decided about experiments after their files were written: stopped, a step of a roll-out, rolled out.
+"""What was decided about experiments after their files were written: stopped, a step, new shares, rolled out.
 
 The judge and ``kairos experiments stop`` write them to Redis; decide lays them over its definitions, so that they are
 part of the version of the rules that the journal names and the audit replays with.
@@ -30,7 +30,8 @@ class Override(Definition):
         default="running",
         description="`stopped`: nobody new takes part, all get the control; `rolled_out`: all get the winner",
     )
-    step: int = Field(default=0, ge=0, description="step of a roll-out, from 0")
+    step: int = Field(default=0, ge=0, description="step of a roll-out, or version of a bandit's shares, from 0")
+    weights: tuple[float, ...] = Field(default=(), description="shares in force, in the order of the variants (bandit)")
     winner: Slug | None = Field(default=None, description="variant that all get (rolled_out)")
     at: int = Field(default=0, ge=0, description="event time of the decision, ms")
     by: Literal["judge", "person"] = Field(default="judge", description="who decided")
@@ -70,7 +71,14 @@ def overlaid(definitions: Definitions, overrides: Mapping[str, Override]) -> Def
 def _with(experiment: Experiment, override: Override | None) -> Experiment:
     if override is None or override.version != experiment.version:
         return experiment
-    return _copy(experiment, ruling=Ruling(status=override.status, step=override.step, winner=override.winner))
+    fits = len(override.weights) in {0, len(experiment.variants)}
+    ruling = Ruling(
+        status=override.status,
+        step=override.step,
+        winner=override.winner,
+        weights=override.weights if fits else (),
+    )
+    return _copy(experiment, ruling=ruling)
 
 
 def _copy(model: _Frozen, **changes: object) -> _Frozen:

@@ -118,7 +118,12 @@ class MessageCommand(msgspec.Struct, frozen=True):
 
 
 class Exposure(msgspec.Struct, frozen=True):
-    """First exposure of a user to a variant."""
+    """First exposure of a user to a variant.
+
+    Parameters
+    ----------
+    propensity : probability with which a user who takes part got this variant when it was given: its share.
+    """
 
     topic: ClassVar[str] = "exposures"
 
@@ -128,6 +133,7 @@ class Exposure(msgspec.Struct, frozen=True):
     experiment: str
     variant: str
     cause: Cause
+    propensity: float | None = None
     type: str = "ExperimentExposed"
 
 

@@ -79,6 +79,8 @@ def show_card(card: Card, console: Console) -> None:
     """Print it: the verdict, every comparison, the sample ratio, and what a reader must know beside it."""
     console.print(card["sentence"], style=COLOURS.get(card["verdict"], "bold"), markup=False, highlight=False)
     console.print(comparisons(card))
+    if card.get("allocation"):
+        console.print(shares(card))
     ratio = card["sample_ratio"]
     counts = ", ".join(f"{name} {users:,}" for name, users in card["users"].items())
     said = f"sample ratio: {ratio_words(card)}{' ALARM' if ratio['alarm'] else ''} ({counts})"
@@ -107,6 +109,21 @@ def comparisons(card: Card) -> Table:
         p = ("" if fixed is None else f"{fixed['p']:.2g}", f"{line['always_valid']['p']:.2g}")
         size, interval = effect_words(line)
         table.add_row(what, f"{line['control_value']:.4g}\n{line['value']:.4g}", size, *p, interval)
+    return table
+
+
+def shares(card: Card) -> Table:
+    """A bandit's shares in force, and the sample means that are shown with their label only."""
+    found = card["allocation"]
+    means = found["biased_sample_means"]
+    title = f"bandit: shares follow {found['metric']}, version {found['step']}; sample means are biased"
+    table = Table(title=title, box=SIMPLE)
+    table.add_column("variant", no_wrap=True)
+    for name in ("share now", "users", *(f"{metric}, biased" for metric in means)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, share in found["shares"].items():
+        biased = (f"{arms[name]:.4g}" if name in arms else "" for arms in means.values())
+        table.add_row(name, f"{share:.1%}", f"{card['users'][name]:,}", *biased)
     return table
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.experiments.adjust import cuped, cuped_ratio, user_variance
 from models.experiments.always_valid import LEAST_USERS_PER_ARM, Mixture, Running, look
+from models.experiments.bandit import Batch, Weighting, estimate_arms
 from models.experiments.estimate import Effect, Estimate, of_means, of_ratios, of_shares
 from models.experiments.fixed import Interval, newcombe_interval, two_proportion_z, welch
 from models.experiments.group_sequential import Clock, Spending, repeated_interval
@@ -126,10 +127,25 @@ def share(arm: Moments) -> Proportion:
     return Proportion(max(arm.n, successes), successes)
 
 
+def arms_of(plan: Plan, batches: Sequence[Batch], variant: str, weighting: Weighting = "aipw") -> Estimate | Shortage:
+    """Averages of the control and one treatment of a bandit, by the propensities."""
+    names = list(plan.weights)
+    return estimate_arms(batches, 0, names.index(variant), weighting)
+
+
 def compare(
-    plan: Plan, metric: MetricPlan, variant: str, arms: Mapping[str, Moments], memory: Memory
+    plan: Plan,
+    metric: MetricPlan,
+    variant: str,
+    arms: Mapping[str, Moments],
+    memory: Memory,
+    batches: Sequence[Batch] = (),
 ) -> tuple[Comparison, Memory]:
-    """Compare one treatment with the control, and take the reading into the memory."""
+    """Compare one treatment with the control, and take the reading into the memory.
+
+    `batches` : of a bandit; its arms are compared by their propensities, and the fixed test is that of the adaptively
+    weighted estimate.
+    """
     control, treatment = arms[plan.control], arms[variant]
     result = Comparison(variant, metric, control.n, treatment.n)
     pooled = None
@@ -137,7 +153,7 @@ def compare(
         pooled = control
         for name in plan.treatments:
             pooled = pooled + arms[name]
-    found = estimated(metric, control, treatment, pooled)
+    found = arms_of(plan, batches, variant) if batches else estimated(metric, control, treatment, pooled)
     if isinstance(found, str):
         return replace(result, shortage=found), memory
     alpha = simultaneous(plan.alpha, plan.family) if metric.role == "primary" else plan.alpha
@@ -153,7 +169,9 @@ def compare(
         difference=effect.value,
         error=math.sqrt(found.absolute().variance),
         lift=None if isinstance(lift, str) else lift.value,
-        fixed=once(metric, control, treatment, found, 1.0 - plan.alpha),
+        fixed=_at_the_end(plan, batches, variant)
+        if batches
+        else once(metric, control, treatment, found, 1.0 - plan.alpha),
         always_valid=memory.absolute,
         estimate=found,
     )
@@ -198,6 +216,12 @@ def once(metric: MetricPlan, control: Moments, treatment: Moments, found: Estima
         return None if test is None or interval is None else Once(test.z, test.p, interval)
     test_t = welch(found, level)
     return None if test_t is None else Once(test_t.t, test_t.p, test_t.interval)
+
+
+def _at_the_end(plan: Plan, batches: Sequence[Batch], variant: str) -> Once | None:
+    found = arms_of(plan, batches, variant, "adaptive")
+    test = None if isinstance(found, str) else welch(found, 1.0 - plan.alpha)
+    return None if test is None else Once(test.t, test.p, test.interval)
 
 
 def _in_force(

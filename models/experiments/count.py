@@ -79,6 +79,7 @@ def expose(out: Outcome, profile: Profile, trial: Trial, variant: str, moment: M
             experiment=trial.id,
             variant=variant,
             cause=moment.cause,
+            propensity=trial.chances[variant],
         )
     )
 

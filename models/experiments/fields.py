@@ -8,6 +8,8 @@ one counter by the largest value there is until one of them is full.
     14975||general|revenue|a                         sum of their outcome; aa: of its square
     14975|country=Germany|general|revenue|aa^1       of those from Germany, second limb
     w|0.5,0.5                                        users who were exposed while these weights were in force
+    w|0.3,0.7|step=2                                 the same of a bandit, with the version of its shares
+    14975|step=2|general|n                           users of a day who came by this version (or step of a roll-out)
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ WEIGHTS = "w|"
 MISMATCH = "mismatch|"
 LATE = "late"
 TWICE = "twice=yes"
+STEP = "step="
 
 # Sums of one metric, by what it has: outcome a (or numerator a, denominator b), covariate x, missing indicator m.
 SUMS: dict[tuple[bool, bool], tuple[str, ...]] = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from config.experiment import Experiment
+from models.experiments.bandit import Batch
 from models.experiments.plan import Kind, MetricPlan, Plan
 from models.experiments.sample_ratio import Epoch
 from models.experiments.sums import Moments
@@ -52,7 +53,7 @@ class Counted:
     ----------
     users : exposed users by variant, matured or not. matured, waiting : sums of users whose window has closed by the
         watermark, and of the others. days : on which somebody was exposed. twice : users who were shown two variants.
-    shares : expected shares of the variants.
+    shares : expected shares of the variants. epochs, batches, early : of a bandit, see `Reading`.
     """
 
     users: Mapping[str, int]
@@ -61,6 +62,9 @@ class Counted:
     days: tuple[int, ...]
     twice: Mapping[str, int]
     shares: Mapping[str, float]
+    epochs: tuple[Epoch, ...] = ()
+    batches: Mapping[str, Sequence[Batch]] = field(default_factory=dict)
+    early: Mapping[str, Sequence[Batch]] = field(default_factory=dict)
 
     @property
     def exposed(self) -> int:
@@ -80,7 +84,8 @@ class Counted:
         per_day = 0.0
         if self.days:
             per_day = self.exposed / max(1.0, watermark / DAY_MS - min(self.days))
-        return Reading(self.matured, (Epoch(counts, shares),), self.waiting, finished, per_day)
+        epochs = self.epochs or (Epoch(counts, shares),)
+        return Reading(self.matured, epochs, self.waiting, finished, per_day, self.batches, self.early)
 
 
 def counted(

@@ -36,7 +36,10 @@ def breakdown(counts: Mapping[str, int], experiment: Experiment, watermark: int)
     `value`, `difference` and, with at least 100 users in each arm, `interval` (95 %), `p` and `p_adjusted` (Benjamini
     and Hochberg, 1995, over all rows) of the fixed test. The first part is that of the users who were shown one
     variant only, if any was shown two: beside the result of all (intention to treat), it says what they change.
+    Nothing of a bandit: plain means within parts would be biased.
     """
+    if experiment.allocation is not None:
+        return []
     plan = plan_of(experiment)
     parts = [(part, part) for part in segments(counts, experiment)]
     if any(tally(counts, experiment).twice.values()):

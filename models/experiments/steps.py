@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from config.experiment import Experiment
 from config.overrides import Override
+from models.experiments.allocation import by_batches
 from models.experiments.always_valid import LEAST_USERS_PER_ARM
 from models.experiments.plan import Plan
 from models.experiments.reading import Counted, counted
@@ -26,6 +27,8 @@ def step_of(experiment: Experiment, decided: Override | None) -> int:
 
 def of_step(counts: Mapping[str, int], experiment: Experiment, watermark: int, decided: Override | None) -> Counted:
     """What the card is about: all users, or of a roll-out those who came in this step."""
+    if experiment.allocation is not None:
+        return by_batches(counted(counts, experiment, watermark), counts, experiment, watermark)
     if not experiment.rollout:
         return counted(counts, experiment, watermark)
     step = step_of(experiment, decided)

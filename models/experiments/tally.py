@@ -99,7 +99,7 @@ def add_up(found: Sheet, experiment: Experiment, *, matured_by: int | None = Non
     without = {metric.id: others for metric in experiment.metrics}
     if matured_by is not None:
         for metric in experiment.metrics:
-            until = _last_day(experiment, metric, matured_by)
+            until = last_day(experiment, metric, matured_by)
             without[metric.id] = others | {text for text, cohort in found.days.items() if cohort > until}
     sums: dict[_Cell, dict[str, int]] = {}
     users: dict[_Cell, int] = {}
@@ -146,7 +146,7 @@ def _sign(part: str, segment: str) -> int:
     return 1 if part == segment else 0
 
 
-def _last_day(experiment: Experiment, metric: Metric, watermark: int) -> int:
+def last_day(experiment: Experiment, metric: Metric, watermark: int) -> int:
     """Last day whose cohort is over for a metric: the day, the window after its last moment, and the lateness."""
     return (watermark - metric.within_ms - experiment.lateness_ms) // DAY_MS - 1
 
@@ -183,7 +183,8 @@ def expected_shares(counts: Mapping[str, int], experiment: Experiment) -> dict[s
     expected = dict.fromkeys(ids, 0.0)
     users = 0
     for name in [name for name in counts if name.startswith(WEIGHTS)]:
-        shares, value = [float(text) for text in name.removeprefix(WEIGHTS).split(",")], counts[name]
+        shares = [float(text) for text in name.removeprefix(WEIGHTS).partition("|")[0].split(",")]
+        value = counts[name]
         if len(shares) == len(ids) and value > 0:
             users += value
             for variant, share in zip(ids, shares, strict=True):

@@ -9,7 +9,7 @@ from config.definitions import Experiment, Metric
 from config.metric import ORDERED
 from models.campaigns.conditions import Condition, compile_condition
 from models.experiments.assign import Assigner
-from models.experiments.fields import SUMS, TWICE, VALUE_LIMIT, counter_key
+from models.experiments.fields import STEP, SUMS, TWICE, VALUE_LIMIT, counter_key
 from models.profile.state import Exposure, Profile
 
 TWICE_FLAG, UNCOUNTED, MISSING = 1, 2, 4
@@ -92,12 +92,14 @@ class Trial:
 
     Attributes
     ----------
-    key : counter hash. covariates : names of what is frozen at the exposure. weights : those in force, for the sample
-        ratio. refund_ms : 0 without refunds.
+    key : counter hash. covariates : names of what is frozen at the exposure. weights : those in force, as counters
+        name them; chances : the same by variant. refund_ms : 0 without refunds.
     """
 
     __slots__ = (
         "_assigner",
+        "_step",
+        "chances",
         "code",
         "condition",
         "covariates",
@@ -119,7 +121,12 @@ class Trial:
         self.covariates = tuple(dict.fromkeys(m.covariate for m in experiment.metrics if m.covariate is not None))
         self.meters = tuple(Meter(metric, self.covariates) for metric in experiment.metrics)
         self.lateness_ms, self.refund_ms = experiment.lateness_ms, experiment.refund_window_ms or 0
+        step = experiment.ruling.step if experiment.ruling is not None else 0
+        self._step = step
         self.weights = ",".join(f"{share:g}" for share in experiment.shares)
+        if experiment.allocation is not None:
+            self.weights += f"|{STEP}{step}"
+        self.chances = dict(zip((one.id for one in experiment.variants), experiment.shares, strict=True))
         # Metrics that an order changes, and its refund.
         self.of_orders = tuple(counted for counted in self.listening(ORDERED) if counted[1].ordered)
         self.condition: Condition | None = compile_condition(experiment.when) if experiment.when else None
@@ -169,14 +176,14 @@ class Trial:
         return [max(-limit, min(limit, before[_COVARIATES[name]])) for name in self.covariates], False
 
     def parts_of(self, profile: Profile, document: Callable[[], dict[str, Any]] | None) -> list[int]:
-        """Place of the user in each dimension, and the step of the roll-out."""
+        """Place of the user in each dimension, and the step of the roll-out or version of the bandit's shares."""
         found = []
         for dimension in self.experiment.dimensions:
             values = dimension.told_apart
             value = _FACTS[dimension.id](profile, document)
             found.append(values.index(value) if value in values else len(values))
-        if self.experiment.rollout:
-            found.append(self.experiment.ruling.step if self.experiment.ruling is not None else 0)
+        if self.experiment.stepped:
+            found.append(self._step)
         return found
 
     def segments(self, exposure: Exposure) -> Iterable[str]:
@@ -185,8 +192,8 @@ class Trial:
         for place, dimension in zip(exposure.parts, self.experiment.dimensions, strict=False):
             values = dimension.told_apart
             yield f"{dimension.id}={values[place] if place < len(values) else 'other'}"
-        if self.experiment.rollout:
-            yield f"step={exposure.parts[-1]}"
+        if self.experiment.stepped:
+            yield f"{STEP}{exposure.parts[-1]}"
         if exposure.flags & TWICE_FLAG:
             yield TWICE
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from models.experiments.always_valid import LEAST_USERS_PER_ARM, one_sided_reach
+from models.experiments.bandit import Batch
 from models.experiments.bayes import Posterior, posterior
-from models.experiments.compare import Comparison, Memory, compare, estimated, watched
+from models.experiments.compare import Comparison, Memory, arms_of, compare, estimated, watched
 from models.experiments.many import benjamini_hochberg, holm
 from models.experiments.plan import MetricPlan, Plan
 from models.experiments.power import days_to_decide
@@ -49,6 +50,7 @@ class Reading:
     matured : of users whose conversion window had closed by the watermark. preliminary : of the others.
     epochs : exposures per variant, in the order of the plan, with the weights in force.
     finished : no further user will come; the sample ratio is tested once. per_day : newly exposed users a day.
+    batches : of a bandit, by metric, arms in the order of the plan: matured users. early : with those who are not.
     """
 
     matured: Sums
@@ -56,6 +58,8 @@ class Reading:
     preliminary: Sums = field(default_factory=dict)
     finished: bool = False
     per_day: float = 0.0
+    batches: Mapping[str, Sequence[Batch]] = field(default_factory=dict)
+    early: Mapping[str, Sequence[Batch]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def judge(plan: Plan, reading: Reading, memories: Memories | None = None) -> tup
         found = []
         for variant in plan.treatments:
             before = kept.get((variant, metric.id), Memory())
-            compared, memory = compare(plan, metric, variant, arms, before)
+            compared, memory = compare(plan, metric, variant, arms, before, reading.batches.get(metric.id, ()))
             if metric.role == "guardrail":
                 memory = replace(memory, harmed=memory.harmed or _harmed(plan, metric, variant, reading))
             kept[variant, metric.id] = memory
@@ -177,7 +181,8 @@ def _harmed(plan: Plan, metric: MetricPlan, variant: str, reading: Reading) -> b
         else reading.matured[name][metric.id]
         for name in (plan.control, variant)
     )
-    found = estimated(metric, control, treatment)
+    early = reading.early.get(metric.id)
+    found = estimated(metric, control, treatment) if early is None else arms_of(plan, early, variant)
     if isinstance(found, str) or min(control.n, treatment.n) < LEAST_USERS_PER_ARM:
         return False
     effect = watched(metric, control, treatment, found.absolute())

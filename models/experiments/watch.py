@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from config.experiment import Experiment
 from config.overrides import Override
+from models.experiments.allocation import BIASED, allocation_document, next_shares
 from models.experiments.document import Document, card_document
 from models.experiments.reading import Counted, plan_of
 from models.experiments.record import Point, Record, Told, VerdictChanged, event_of
@@ -73,9 +74,9 @@ def look(
     if experiment.rollout and not finished:
         card, move = next_step(record.plan, experiment, counts, watermark, record.decided, card)
     else:
-        move = _automatic(experiment, card, watermark)
+        move = _automatic(experiment, card, watermark) or next_shares(experiment, now, watermark, record.decided)
     if not over:
-        memories_end = move is not None and move.step != record.told.step
+        memories_end = bool(experiment.rollout) and move is not None and move.step != record.told.step
         record = _with_decision(record, move)
         if memories_end:
             # Users of another step are another population: its looks begin anew.
@@ -171,6 +172,10 @@ def document_of(record: Record, experiment: Experiment, card: Card, now: Counted
         else ("The file's plan is not the frozen one; it counts for a new version.",)
     )
     changed += tuple(_silent(experiment, now))
+    if experiment.allocation is not None:
+        changed += (BIASED,) if len(now.epochs) > 1 else ()
+        document["allocation"] = allocation_document(experiment, now, decided)
+        document["sample_ratio"]["weights"] = dict(now.shares)
     return {
         "experiment": experiment.id,
         "version": record.version,

@@ -80,6 +80,10 @@ def show(name: Id, data_dir: DataDir = DATA_DIR) -> None:
     facts.add_row("version", str(experiment.version))
     weights = zip(experiment.variants, experiment.shares, strict=True)
     facts.add_row("variants", ", ".join(f"{variant.id} {share:.4g}" for variant, share in weights))
+    if experiment.allocation is not None:
+        facts.add_row(
+            "allocation", f"bandit on {experiment.rewarded.id}, at least {experiment.allocation.floor:.0%} each"
+        )
     for metric in experiment.metrics:
         less = ", less is better" if metric.less_is_better else ""
         window = spell_duration(metric.within_ms)

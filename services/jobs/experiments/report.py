@@ -66,7 +66,12 @@ def _facts(card: Document) -> list[tuple[str, str]]:
         f"{metric}: tau {mixture['tau']:g}" if mixture["tau"] is not None else f"{metric}: rho {mixture['rho']:.4g}"
         for metric, mixture in mixtures.items()
     )
+    bandit = card.get("allocation")
+    told = (
+        [] if bandit is None else [("bandit", ", ".join(f"{one} {part:.1%}" for one, part in bandit["shares"].items()))]
+    )
     return [
+        *told,
         ("experiment", f"{card['experiment']}, version {card['version']}"),
         ("method", f"{card['method']}, alpha {card['alpha']:g}"),
         ("frozen mixture", tuned),

@@ -30,6 +30,7 @@ MODELS: dict[str, type[Definition]] = {
     "Namespace": d.Namespace,
     "Dimension": d.Dimension,
     "Plan": d.ExperimentPlan,
+    "Allocation": d.Allocation,
     "Ruling": d.Ruling,
     "Churn": d.Churn,
     "Action": d.ChurnAction,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from services.jobs.experiments.simulation.adaptive import bandit_worlds, rollout_worlds, unbalanced_worlds
+from services.jobs.experiments.simulation.days import day_worlds
 from services.jobs.experiments.simulation.figures import Figure, Tick
 from services.jobs.experiments.simulation.money import money_worlds
 from services.jobs.experiments.simulation.shares import (
@@ -32,6 +33,7 @@ KINDS: Mapping[str, Callable[[np.random.Generator, int, Tick], list[Figure]]] = 
     "bandit": bandit_worlds,
     "rollout": rollout_worlds,
     "unbalanced": unbalanced_worlds,
+    "days": day_worlds,
 }
 
 

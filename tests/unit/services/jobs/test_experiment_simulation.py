@@ -19,6 +19,7 @@ WORLDS = {
     "bandit": 60,
     "rollout": 150,
     "unbalanced": 30,
+    "days": 30,
 }
 
 
