@@ -117,6 +117,23 @@ def as_matrix(rows: Sequence[Sequence[int]]) -> FloatArray:
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(RAW_NAMES))
 
 
+def recent_money(raw: FloatArray, horizon_days: float) -> FloatArray:
+    """Money that a horizon brings at the recent pace and the own mean order value, minor units, shape (n,).
+
+    Notes
+    -----
+    At a steady pace the decayed count of purchase days stands for ``half-life / ln 2`` days.
+
+    Examples
+    --------
+    >>> recent_money(as_matrix([[0, 2, 5000, 60, 150]]), 90).round().tolist()
+    [3899.0]
+    """
+    recency, days, money, _, recent = np.maximum(raw, 0.0).T
+    pace = recent / 100.0 * np.exp2(-recency / RECENT_HALF_LIFE_DAYS) * np.log(2.0) / RECENT_HALF_LIFE_DAYS
+    return np.asarray(pace * horizon_days * money / np.maximum(days, 1.0))
+
+
 def expand(raw: FloatArray) -> FloatArray:
     """Columns that learners weigh, one row per raw vector.
 

@@ -17,7 +17,7 @@ WARM_UP: Final = 256
 BIAS_VARIANCE: Final = 100.0
 
 
-def laplace_step(theta: FloatArray, cov: FloatArray, z: FloatArray, y: int) -> None:
+def laplace_step(theta: FloatArray, cov: FloatArray, z: FloatArray, y: float) -> None:
     """One recursive Laplace (extended Kalman) update, in place.
 
     Parameters
@@ -83,7 +83,7 @@ class SecondOrderLogistic:
         self._fixed: npt.NDArray[np.bool_] = np.zeros(dimensions, dtype=bool)
         self._theta, self._cov = self._prior()
         self._kept_x: list[FloatArray] = []
-        self._kept_y: list[int] = []
+        self._kept_y: list[float] = []
 
     def grow(self, indicators: Sequence[bool]) -> None:
         """Take more features, which were 0 in every example before: their weights are as the prior has them.
@@ -107,14 +107,14 @@ class SecondOrderLogistic:
         self._cov = cov
         self._kept_x = [np.pad(x, (0, more)) for x in self._kept_x]
 
-    def learn_one(self, x: FloatArray, y: int) -> None:
+    def learn_one(self, x: FloatArray, y: float) -> None:
         self.count += 1
         delta = x - self.mean
         self.mean += delta / self.count
         self.sum_sq += delta * (x - self.mean)
         if self.count <= WARM_UP:
             self._kept_x.append(np.array(x))
-            self._kept_y.append(int(y))
+            self._kept_y.append(y)
         if self.count & (self.count - 1) == 0 and self.count > 1:
             self._rescale()
             if self.count <= WARM_UP:
@@ -122,7 +122,7 @@ class SecondOrderLogistic:
         z = np.empty(self.dimensions + 1)
         z[0] = 1.0
         z[1:] = (x - self._center) / self._scale
-        laplace_step(self._theta, self._cov, z, y)
+        self._step(z, y)
 
     def learn_many(self, x: FloatArray, y: npt.NDArray[np.int64]) -> None:
         for row, label in zip(x, y.tolist(), strict=True):
@@ -190,7 +190,41 @@ class SecondOrderLogistic:
         self._center, self._scale = center, scale
         self._theta, self._cov = self._prior()
         for x, y in zip(self._kept_x, self._kept_y, strict=True):
-            laplace_step(self._theta, self._cov, np.concatenate(([1.0], (x - center) / scale)), y)
+            self._step(np.concatenate(([1.0], (x - center) / scale)), y)
+
+    def _step(self, z: FloatArray, y: float) -> None:
+        laplace_step(self._theta, self._cov, z, y)
+
+
+class SecondOrderLinear(SecondOrderLogistic):
+    """Online linear regression with a Gaussian posterior over the weights: recursive least squares.
+
+    Parameters
+    ----------
+    dimensions, precision, name : as of :class:`SecondOrderLogistic`; outcomes are thought of in units of their noise.
+
+    Examples
+    --------
+    >>> learner = SecondOrderLinear(1)
+    >>> for i in range(400):
+    ...     learner.learn_one(np.array([float(i % 5)]), 2.0 * (i % 5) + 1.0)
+    >>> learner.predict_many(np.array([[3.0]])).round(1).tolist()
+    [7.0]
+    """
+
+    def __init__(self, dimensions: int, precision: float = 1.0, name: str = "second_order_linear") -> None:
+        super().__init__(dimensions, precision, name)
+
+    def predict_many(self, x: FloatArray) -> FloatArray:
+        """Expected outcome per row."""
+        linear = self.linear()
+        return np.asarray(x @ linear.weights + linear.bias)
+
+    def _step(self, z: FloatArray, y: float) -> None:
+        v = self._cov @ z
+        damped = v / (1.0 + float(z @ v))
+        self._cov -= np.outer(v, damped)
+        self._theta += damped * (y - float(self._theta @ z))
 
 
 LEARNERS = {

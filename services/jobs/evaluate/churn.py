@@ -172,7 +172,7 @@ def evaluate_churn(
         started = time.perf_counter()
         while row < rows and days[row] < day:
             row = _fold(purchases, days, row, customers, bought)
-        snapshot = _take(customers, day, protocol.eligible_days)
+        snapshot = take_snapshot(customers, day, protocol.eligible_days)
         fold_s += time.perf_counter() - started
         while pending and pending[0].day + protocol.horizon_days <= day:
             due = pending.popleft()
@@ -235,7 +235,8 @@ def _fold(
     return row + 1
 
 
-def _take(customers: dict[str, Customer], day: int, eligible_days: int) -> Snapshot:
+def take_snapshot(customers: dict[str, Customer], day: int, eligible_days: int) -> Snapshot:
+    """Raw vectors of all who are eligible at the start of `day`."""
     chosen = [
         (name, customer.raw(day))
         for name, customer in customers.items()

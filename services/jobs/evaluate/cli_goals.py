@@ -12,6 +12,7 @@ from services.jobs.evaluate.present import finish, watched
 from services.jobs.evaluate.propensity import PropensityProtocol, evaluate_propensity
 from services.jobs.evaluate.rows import read_labelled
 from services.jobs.evaluate.sentiment import SentimentProtocol, evaluate_sentiment, read_texts
+from services.jobs.evaluate.uplift import UpliftProtocol, evaluate_uplift, read_trial
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")]
 
@@ -51,4 +52,21 @@ def sentiment(
         protocol = SentimentProtocol(score_from, orders, test_source)
         texts = read_texts(data, columns, positive, with_source=bool(test_source))
         result = evaluate_sentiment(texts, protocol, told)
+    finish(result, json_path)
+
+
+@evaluate_app.command()
+def uplift(
+    data: Annotated[Path, typer.Option(help="CSV, Parquet or JSON lines: treatment, outcome and features.")],
+    json_path: Json = None,
+    columns: Annotated[str, typer.Option(help="Column mapping, e.g. treatment=mailed,outcome=bought.")] = "",
+    positive: Annotated[str, typer.Option(help="Value of the outcome that counts; 0/1 and the like need none.")] = "",
+    leave_out: Annotated[str, typer.Option(help="Columns a,b that must not be learned from.")] = "",
+    seeds: Annotated[int, typer.Option(help="Seeded cuts in half over which figures are averaged.")] = 5,
+) -> None:
+    """Uplift: whom does a treatment change? Half of an experiment is learned, the other half ranked."""
+    with watched("uplift", "row", data) as told:
+        protocol = UpliftProtocol(seeds)
+        trial = read_trial(data, columns, positive, [name.strip() for name in leave_out.split(",") if name.strip()])
+        result = evaluate_uplift(trial, protocol, told)
     finish(result, json_path)

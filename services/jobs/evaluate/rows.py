@@ -54,7 +54,11 @@ def read_labelled(path: Path, label: str, positive: str = "", leave_out: Sequenc
     ConfigurationError
         The file cannot be used; names the file, the column, the row and what to do.
     """
-    table = read_table(path)
+    return labelled_of(read_table(path), path, label, positive, leave_out)
+
+
+def labelled_of(table: pa.Table, path: Path, label: str, positive: str = "", leave_out: Sequence[str] = ()) -> Labelled:
+    """Rows of a table that was read from `path`; see :func:`read_labelled`."""
     if len(set(table.column_names)) < table.num_columns:
         twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
         raise ConfigurationError(f"columns of the same name: {', '.join(twice)}", where=str(path), remedy="rename one")

@@ -128,7 +128,7 @@ def read_purchases(path: Path, columns: str = "", conditions: Sequence[str] = ()
     ids = ids_of(column_of(table, mapping["customer_id"]))
     kept = " of those that --where keeps" if conditions else ""
     times = times_of(column_of(table, mapping["date"]), mapping["date"], kept)
-    money = _product(table, mapping["value"])
+    money = product_of(table, mapping["value"])
     known = np.array([customer is not None for customer in ids], dtype=bool)
     timed = times != np.iinfo(np.int64).min
     skipped["without a customer"] = int((~known).sum())
@@ -137,7 +137,7 @@ def read_purchases(path: Path, columns: str = "", conditions: Sequence[str] = ()
     if not len(keep):
         raise ConfigurationError("no row has a customer and a date", where=str(path))
     order = keep[np.argsort(times[keep], kind="stable")]
-    _check_span(times, order, path, mapping["date"], kept)
+    check_span(times, order, path, mapping["date"], kept)
     endless = ~np.isfinite(money) & ~np.isnan(money) | (np.abs(money) > MOST_MONEY)
     if endless[keep].any():
         row = int(keep[np.flatnonzero(endless[keep])[0]])
@@ -155,7 +155,7 @@ def read_purchases(path: Path, columns: str = "", conditions: Sequence[str] = ()
     )
 
 
-def _check_span(times: IntArray, order: IntArray, path: Path, column: str, kept: str) -> None:
+def check_span(times: IntArray, order: IntArray, path: Path, column: str, kept: str) -> None:
     """A date that is centuries away from the others is a slip, and every day between would be walked."""
     span_days = int(times[order[-1]] - times[order[0]]) // DAY_MS
     if span_days > MOST_DAYS:
@@ -206,7 +206,8 @@ def ids_of(values: pa.ChunkedArray) -> list[str | None]:
     return [None if value is None or not str(value).strip() else str(value) for value in values.to_pylist()]
 
 
-def _product(table: pa.Table, expression: str) -> npt.NDArray[np.float64]:
+def product_of(table: pa.Table, expression: str) -> npt.NDArray[np.float64]:
+    """Numbers of a column, or of a product of columns written a*b; NaN where one is missing."""
     product = np.ones(table.num_rows)
     for name in expression.split("*") if expression not in table.column_names else [expression]:
         values = column_of(table, name.strip())
