@@ -184,6 +184,27 @@ class Offer(Definition):
         examples=["500"],
     )
     priority: int = Field(default=0, description="between equally good offers, the highest wins", examples=["0"])
+    cap: Cap | None = Field(
+        default=None,
+        description="how often one customer may get it: `max` lists in any stretch of time as long as `per`",
+        examples=["{max: 1, per: 30d}"],
+    )
+    stock: int | None = Field(
+        default=None, ge=1, description="how many lists may carry it, of all customers", examples=["500"]
+    )
+    budget_minor: int | None = Field(
+        default=None,
+        ge=1,
+        description="what its discounts may cost in all, in pence or cents; of each list the dearest counts",
+        examples=["100000"],
+    )
+    margin: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1.0,
+        description="share of the price that is earned; it is not made where the discount takes all of that",
+        examples=["0.35"],
+    )
     valid_from_ms: StartMs | None = Field(
         default=None,
         alias="valid_from",
@@ -209,6 +230,10 @@ class Offer(Definition):
             raise mistake("a discount needs either percent or value_minor", "percent: 10")
         if self.kind != "discount" and (self.percent is not None or self.value_minor is not None):
             raise mistake("percent and value_minor belong to a discount", "kind: discount")
+        if self.kind != "discount" and self.budget_minor is not None:
+            raise mistake("only discounts spend a budget", "stock: 500")
+        if self.kind == "shipping" and self.margin is not None:
+            raise mistake("margin belongs to offers of products", "kind: item")
         start, end = self.valid_from_ms, self.valid_until_ms
         if start is not None and end is not None and start >= end:
             raise mistake("valid_until lies before valid_from", "a later valid_until")

@@ -22,9 +22,9 @@ class Definition(BaseModel):
 
 
 class Cap(Definition):
-    """At most `max` messages within any stretch of time as long as `per`."""
+    """At most `max` within any stretch of time as long as `per`."""
 
-    max: int = Field(ge=1, description="number of messages", examples=["1"])
+    max: int = Field(ge=1, description="how many", examples=["1"])
     per_ms: DurationMs = Field(alias="per", description="length of the window", examples=["7d"])
 
 
@@ -118,6 +118,13 @@ class OfferPolicy(Definition):
         ge=0,
         description="most products of one category in a list, for variety; 0: any number",
         examples=["3"],
+    )
+    weigh_margin: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=5.0,
+        description="what a product earns counts as much in its order: 0 not at all, 1 like its chance to be bought",
+        examples=["0.5"],
     )
 
 

@@ -21,6 +21,7 @@ from models.experiments import count, fields
 from models.experiments.trial import Before, Trial, known_before
 from models.forward import onward
 from models.lane import LaneState
+from models.offers.limits import Limits
 from models.offers.past import Past, past_of
 from models.offers.rank import rank_offers
 from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
@@ -318,16 +319,21 @@ def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause
             context = together.about({"event": cause.event, "properties": {}, "user": user_facts})
         return brain.conditions[offer.when].evaluate(context)[0]
 
+    limits = Limits(turn.lane.given, profile, at, turn.batch.lane, turn.batch.lanes)
     ranked = rank_offers(
         profile,
         user,
         brain.recs,
         definitions.offers,
         definitions.policy.offers,
-        at=at,
         occurrence=cause.message_id,
         eligible=eligible,
+        limits=limits,
     )
+    for given, cost in limits.gave.items():
+        turn.out.count(f"offer:{given}", "given")
+        if cost:
+            turn.out.count(f"offer:{given}", "given_minor", cost)
     if not ranked:
         return None
     decision = OfferDecision(

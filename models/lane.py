@@ -34,6 +34,7 @@ class LaneState(msgspec.Struct, array_like=True):
     epoch : grows whenever a worker opens the lane; orders what two owners published.
     watermarks : event time of each input, ms; the lane's watermark is the least of them.
     origins : "topic lane" -> (epoch, seq, n) of the last forwarded record that was taken from that lane.
+    given : limited offer -> how often it was given and what that may cost (:mod:`models.offers.limits`).
     lanes : number of lanes among which users are dealt out; 0: not noted yet. Negative: the lane is being divided for
         that many, and nobody may open it.
     """
@@ -49,6 +50,7 @@ class LaneState(msgspec.Struct, array_like=True):
     dedupe_overflow: int = 0
     origins: dict[str, tuple[int, int, int]] = {}
     lanes: int = 0
+    given: dict[str, tuple[int, int]] = {}
 
     @property
     def watermark(self) -> int:

@@ -8,8 +8,9 @@ propensity says how likely each place was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ import xxhash
 from config.definitions import Offer, OfferPolicy
 from models.decisions import RankedOffer
 from models.offers.candidates import KINDS, LIKE_YOU, Candidates, find
+from models.offers.limits import Limits, earned_minor
 from models.offers.past import Past, past_of
 from models.offers.recs import Recs
 from models.profile.state import Profile
@@ -27,6 +29,7 @@ DAY_MS = 86_400_000
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 EXTRA_OFFERS = 2
+EARNING_AMONG = 3  # lists as long as this are reordered by what products earn
 
 
 def draw(*parts: str) -> float:
@@ -170,26 +173,32 @@ def rank_offers(
     offers: tuple[Offer, ...],
     policy: OfferPolicy,
     *,
-    at: int,
     occurrence: str,
     eligible: Callable[[Offer], bool],
+    limits: Limits,
 ) -> list[RankedOffer]:
     """Ranked answer: `policy.size` items, each as the best item offer that may be made for it, then other offers."""
-    open_offers = [offer for offer in offers if offer.enabled and offer.valid_at(at) and eligible(offer)]
+    open_offers = [
+        offer
+        for offer in offers
+        if offer.enabled and offer.valid_at(limits.at) and limits.allow(offer) and eligible(offer)
+    ]
     open_offers.sort(key=lambda offer: (-offer.priority, offer.id))
     per_item = [offer for offer in open_offers if offer.kind != "shipping"]
     base = (
         rank_items(
             past_of(profile),
             recs,
-            day=at // DAY_MS,
-            size=policy.size,
+            day=limits.at // DAY_MS,
+            size=policy.size * (EARNING_AMONG if policy.weigh_margin else 1),
             repeats=policy.repeats == "allow",
             per_category=policy.per_category,
         )
         if per_item
         else []
     )
+    if policy.weigh_margin:
+        base = _by_earning(base, per_item, recs, limits, policy)
     chosen = 0
     explore = policy.explore if len(base) > 1 else 0.0
     number = draw("explore", user, occurrence)
@@ -202,14 +211,36 @@ def rank_offers(
     for place, i in enumerate(order):
         item = base[i].item
         name, price, category = recs.items.get(item, ("", None, ""))
-        offer = next((o for o in per_item if _fits(o, item, category)), None)
+        offer = _offer_for(per_item, item, category, price or 0, limits)
         if offer is None:
             continue
+        limits.give(offer, price or 0)
         chance = round(propensity(i, place, len(base), explore), 6)
         answer.append(RankedOffer(offer.id, item, name, base[i].score, base[i].reason, chance, price))
     best = answer[0].name if answer else ""
     extra = [offer for offer in open_offers if offer.kind == "shipping"][:EXTRA_OFFERS]
+    for offer in extra:
+        limits.give(offer, 0)
     return answer + [RankedOffer(o.id, None, _named(o, best), 0.0, o.description or "eligible", 1.0) for o in extra]
+
+
+def _offer_for(per_item: Sequence[Offer], item: str, category: str, price: int, limits: Limits) -> Offer | None:
+    """The first offer that may be made on a product."""
+    return next((o for o in per_item if _fits(o, item, category) and limits.pays(o, price)), None)
+
+
+def _by_earning(
+    base: list[Ranked], per_item: Sequence[Offer], recs: Recs, limits: Limits, policy: OfferPolicy
+) -> list[Ranked]:
+    """The list by chance and earning: a score is the logarithm of a chance, up to a constant, and so is the sum."""
+    found = []
+    for one in base:
+        _, price, category = recs.items.get(one.item, ("", 0, ""))
+        offer = _offer_for(per_item, one.item, category, price, limits)
+        if offer is not None:
+            worth = policy.weigh_margin * math.log(max(earned_minor(offer, price), 1))
+            found.append(replace(one, score=round(one.score + worth, 4)))
+    return sorted(found, key=lambda one: -one.score)[: policy.size]
 
 
 def _named(offer: Offer, best: str) -> str:

@@ -89,6 +89,7 @@ def merge(target: Profile, source: Profile, user: str = "", session_gap_ms: int 
         visit=Visit(_cart(older, newer), _answers(target, source)),
         trials=trials_of_both(target.open_trials(), source.open_trials()),
         settled=list(target.settled),
+        given=_given(target, source),
     )
 
 
@@ -241,3 +242,9 @@ def _answers(one: Profile, other: Profile) -> dict[str, int]:
     for name, at in other.answers.items():
         found[name] = max(at, found.get(name, 0))
     return found
+
+
+def _given(one: Profile, other: Profile) -> dict[int, list[int]]:
+    """When each capped offer was given to either: caps hold for the person."""
+    codes = sorted({*one.given, *other.given})
+    return {code: sorted([*one.given.get(code, ()), *other.given.get(code, ())]) for code in codes}

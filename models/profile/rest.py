@@ -131,6 +131,7 @@ class Folded(msgspec.Struct, array_like=True, gc=False):
     bought_days: list[int] = []
     trials: bytes = b""
     settled: list[int] = []
+    given: dict[int, list[int]] = {}
 
 
 _decode = msgspec.msgpack.Decoder(Folded).decode
@@ -189,6 +190,7 @@ def folded(profile: Profile) -> Folded:
         bought_days=_day_runs([day_bought(entry) for entry in goods.bought.values()], last_seen // _DAY_S),
         trials=profile.close_trials(),
         settled=profile.settled,
+        given=profile.given,
     )
 
 
@@ -238,6 +240,7 @@ def unfolded(packed: bytes) -> Profile:
         visit=Visit(found.cart, found.answers),
         trials=version2.trials_of(found.exposures) if found.exposures else found.trials,
         settled=found.settled,
+        given=found.given,
     )
 
 

@@ -210,6 +210,8 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     trials: bytes | Trials = b""
     # sets of experiments that this user need not be asked about any more
     settled: list[int] = []
+    # code of an offer that is capped per customer -> seconds at which it was given (models.offers.limits)
+    given: dict[int, list[int]] = {}
 
     def open_goods(self) -> Goods:
         """Section of orders, unpacked."""

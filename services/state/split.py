@@ -11,6 +11,7 @@ from typing import Any
 
 from config.topics import INPUT_NAMES
 from models.lane import Fence, LaneState, decode_fence, decode_state
+from models.offers.limits import halved
 from models.wire import lane_of
 from services.state.step import SPLIT, marking
 from services.state.store import Change, MemoryLaneStore
@@ -37,6 +38,7 @@ def divided(fence: bytes | None, state: bytes | None, lane: int, lanes: int, epo
     inputs = len(INPUT_NAMES)
     found, after = decode_state(state, inputs), decode_fence(fence, inputs).step({})
     found.lanes, found.epoch = lanes, max(found.epoch + 1, epoch)
+    found.given = {offer: halved(*given) for offer, given in found.given.items()}
     return _change(lane, found, after)
 
 
@@ -48,7 +50,9 @@ def sibling(parent: bytes, lane: int, lanes: int) -> Change:
     """
     inputs = len(INPUT_NAMES)
     other = decode_state(parent, inputs)
-    state = LaneState(other.epoch, list(other.watermarks), origins=dict(other.origins), lanes=other.lanes)
+    state = LaneState(
+        other.epoch, list(other.watermarks), origins=dict(other.origins), lanes=other.lanes, given=dict(other.given)
+    )
     return _change(sibling_of(lane, lanes), state, Fence(1, (0,) * inputs))
 
 

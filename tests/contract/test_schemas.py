@@ -167,6 +167,7 @@ LANE_KEYS = {
     keys.outbox_index(7),
     keys.counters(7, counter_key("<id>")),
     keys.counters(7, "camp:<id>"),
+    keys.counters(7, "offer:<id>"),
     keys.counter_names(7),
 }
 SHARED_KEYS = {

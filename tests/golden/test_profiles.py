@@ -56,6 +56,7 @@ def test_a_profile_of_version_1_is_read_as_what_it_held(ident: str) -> None:
         },
         "purchases": [],
         "settled": [],
+        "given": {},
     }
     del expected["score"]
     expected.pop("recent_purchases", None)
@@ -72,7 +73,7 @@ def test_a_profile_of_version_2_is_read_as_what_it_held(ident: str) -> None:
         int(code): [variant, at * 1000, NOT_COUNTED, {}, [], []]
         for code, (variant, at, _) in holds["exposures"].items()
     }
-    assert found == holds | {"version": VERSION, "exposures": exposures, "purchases": [], "settled": []}
+    assert found == holds | {"version": VERSION, "exposures": exposures, "purchases": [], "settled": [], "given": {}}
     assert list(found["bought"]) == list(holds["bought"])
 
 

@@ -315,6 +315,14 @@ MISTAKES = {
         "percent",
     ),
     "percent of an item": ("offers/a.yaml", OFFER + "percent: 10\n", 1, "belong to a discount", "discount"),
+    "budget of an item": ("offers/a.yaml", OFFER + "budget_minor: 100\n", 1, "only discounts spend a budget", "stock"),
+    "margin of a delivery": (
+        "offers/a.yaml",
+        OFFER.replace("kind: item", "kind: shipping") + "margin: 0.5\n",
+        1,
+        "belongs to offers of products",
+        "item",
+    ),
     "ends before it begins": (
         "offers/a.yaml",
         OFFER + "valid_from: 2010-12-02\nvalid_until: 2010-12-01\n",

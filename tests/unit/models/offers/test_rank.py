@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from config.definitions import Offer, OfferPolicy
 from models.decisions import RankedOffer
+from models.offers.limits import Limits
 from models.offers.past import past_of
 from models.offers.rank import Ranked, propensity, rank_items, rank_offers
 from models.offers.recs import Recs
@@ -34,6 +35,7 @@ def rank(
     occurrence: str = "m1",
     recs: Recs = RECS,
     refuse: tuple[str, ...] = (),
+    limits: Limits | None = None,
     **policy: Any,
 ) -> list[RankedOffer]:
     made = OfferPolicy.model_validate({"size": 5, "explore": 0.0} | policy)
@@ -43,9 +45,9 @@ def rank(
         recs,
         offers,
         made,
-        at=1_000,
         occurrence=occurrence,
         eligible=lambda one: one.id not in refuse,
+        limits=limits or Limits({}, profile or Profile(), 1_000),
     )
 
 
