@@ -74,9 +74,9 @@ kafka: ## Fetch Apache Kafka's jars, with which the tests run a real broker (nee
 
 lock: setup-dev ## Resolve the dependencies of pyproject.toml again and write the lock files
 	$(PIP_COMPILE) $(ARGS) --output-file requirements.lock pyproject.toml
-	$(PIP_COMPILE) $(ARGS) --extra embedded --build-deps-for editable --constraint requirements.lock \
+	$(PIP_COMPILE) $(ARGS) --extra embedded --extra train --build-deps-for editable --constraint requirements.lock \
 		--output-file requirements-embedded.lock pyproject.toml
-	$(PIP_COMPILE) $(ARGS) --extra embedded --extra dev --build-deps-for editable \
+	$(PIP_COMPILE) $(ARGS) --extra embedded --extra train --extra dev --build-deps-for editable \
 		--constraint requirements-embedded.lock --output-file requirements-dev.lock pyproject.toml
 	for peer in faust aiokafka bytewax; do \
 		$(PIP_COMPILE) $(ARGS) --constraint requirements.lock --output-file $(PEERS)/$$peer.txt $(PEERS)/$$peer.in || exit 1; \

@@ -14,6 +14,7 @@ from models.campaigns.index import CampaignIndex
 from models.events import FEEDBACK_EVENTS
 from models.experiments.count import REFUNDS, VIEWED
 from models.experiments.trial import Counted, Trial
+from models.learners.batch import ChurnScorer
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from models.profile.state import Profile
@@ -85,11 +86,11 @@ class Brain:
         "trials",
     )
 
-    def __init__(self, definitions: Definitions, churn: LinearModel | None = None, recs: Recs | None = None) -> None:
+    def __init__(self, definitions: Definitions, churn: ChurnScorer | None = None, recs: Recs | None = None) -> None:
         self.definitions = definitions
         self.policy_version = definitions.version()
         self.session_gap_ms = definitions.policy.session_gap_ms
-        self.churn = churn or LinearModel.rule()
+        self.churn: ChurnScorer = churn or LinearModel.rule()
         self.recs = recs or Recs()
         self.index = CampaignIndex(definitions)
         texts = {c.when for c in definitions.campaigns if c.when} | {o.when for o in definitions.offers if o.when}
@@ -102,7 +103,7 @@ class Brain:
         self.plans = _plans(definitions, self.index, self.trials)
         self.marks = frozenset(plan.mark for plan in self.plans.values() if plan.mark)
 
-    def with_models(self, churn: LinearModel, recs: Recs) -> Brain:
+    def with_models(self, churn: ChurnScorer, recs: Recs) -> Brain:
         """The same policies with other snapshots; what was compiled is shared."""
         other = object.__new__(Brain)
         for name in self.__slots__:
@@ -112,8 +113,8 @@ class Brain:
 
     @property
     def versions(self) -> dict[str, int]:
-        """Versions of the snapshots in use, for the journal."""
-        return {"churn": self.churn.version, "recs": self.recs.version}
+        """Versions of the snapshots in use, for the journal: `churn` or `churn-batch`, whichever serves, and `recs`."""
+        return {self.churn.name: self.churn.version, "recs": self.recs.version}
 
     def assign(self, experiment: Experiment, user: str) -> str | None:
         """Variant of `user`, or None when the user takes no part."""

@@ -10,7 +10,7 @@ import xxhash
 from config.definitions import Churn
 from models.decisions import Cause, ChurnAlert, ChurnExample, Reason, effect_id
 from models.features.churn import as_matrix, raw_churn, reasons
-from models.learners.linear import LinearModel
+from models.learners.batch import ChurnScorer
 from models.outcome import Outcome, ScoreRow
 from models.profile.state import MILLION, Profile, Sample
 from models.wire import Input
@@ -92,7 +92,7 @@ def take_sample(row: ScoreRow) -> None:
         samples.append(Sample(at, row.x))
 
 
-def score(out: Outcome, rows: list[ScoreRow], model: LinearModel, rules: Churn) -> list[ChurnAlert]:
+def score(out: Outcome, rows: list[ScoreRow], model: ChurnScorer, rules: Churn) -> list[ChurnAlert]:
     """Score every row and raise alerts with hysteresis and cool-down; returns the new alerts."""
     if not rows:
         return []
@@ -116,7 +116,7 @@ def score(out: Outcome, rows: list[ScoreRow], model: LinearModel, rules: Churn) 
     return alerts
 
 
-def _alert(row: ScoreRow, p: float, model: LinearModel, rules: Churn) -> ChurnAlert:
+def _alert(row: ScoreRow, p: float, model: ChurnScorer, rules: Churn) -> ChurnAlert:
     cause = row.cause if isinstance(row.cause, Cause) else Cause("event", row.cause.message_id, row.cause.name, row.at)
     shares = model.contributions(row.x)
     return ChurnAlert(
@@ -130,4 +130,5 @@ def _alert(row: ScoreRow, p: float, model: LinearModel, rules: Churn) -> ChurnAl
         action={} if rules.action is None else {"campaign": rules.action.campaign},
         cause=cause,
         snapshot=model.version,
+        model=model.name,
     )

@@ -43,7 +43,7 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChurnAlert(msgspec.Struct, frozen=True):
-    """A user's churn score crossed the alert threshold."""
+    """A user's churn score crossed the alert threshold; `snapshot` is the version of `model` that scored."""
 
     topic: ClassVar[str] = "churn-alerts"
 
@@ -57,6 +57,7 @@ class ChurnAlert(msgspec.Struct, frozen=True):
     action: dict[str, str]
     cause: Cause
     snapshot: int
+    model: str = "churn"
     type: str = "ChurnAlert"
 
 

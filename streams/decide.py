@@ -25,8 +25,6 @@ from config.topics import INPUT_NAMES
 from models.brain import Brain
 from models.campaigns.conditions import condition_fault
 from models.errors import DeadLetterLimitError, KairosError, TransientError
-from models.learners.linear import LinearModel
-from models.offers.recs import Recs
 from services.state.experiments import ExperimentStore
 from services.state.frozen import hold_frozen
 from services.state.keys import fence
@@ -35,7 +33,7 @@ from services.state.link import link_to
 from services.state.live import publish_worker, push_tail, retire_worker
 from services.state.policies import keep_policy
 from services.state.redis_lane import RedisLaneStore, connect, run_id, translated
-from services.state.snapshots import SnapshotReader
+from services.state.served import ServedModels
 from services.watched import WatchedFolder
 from streams.app import build_app
 from streams.epochs import last_epochs
@@ -48,7 +46,6 @@ from streams.transport import Chunk, chunk_consumer, set_partition_hooks, set_po
 from streams.vitals import Watchdog, vitals_of
 
 log = structlog.get_logger()
-MODELS = ("churn", "recs")
 POSITION_TRIES = 30
 
 
@@ -66,6 +63,7 @@ class DecideRole:
         self._crashing: asyncio.Future[None] | None = None
         self.outlet = KafkaOutlet(settings.kafka)
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
+        self._served = ServedModels(self._redis)
         self._redis_run = ""
         self._swapping = asyncio.Lock()
         self._rules = WatchedFolder(settings.config_dir, _definitions, (DefinitionError,), (".yaml", ".yml"))
@@ -178,24 +176,10 @@ class DecideRole:
         """
         async with self._swapping:
             run = await asyncio.to_thread(run_id, self._redis)
-            anew = run != self._redis_run
-            reader = SnapshotReader(self._redis)
-            latest = await asyncio.to_thread(reader.latest, MODELS)
-            churn, recs = self._brain.churn, self._brain.recs
-            version = latest.get("churn", 0)
-            if anew or version != churn.version:
-                churn = LinearModel.rule()
-                if version:
-                    churn = LinearModel.from_envelope(await asyncio.to_thread(reader.load, "churn", version))
-            version = latest.get("recs", 0)
-            if anew or version != recs.version:
-                recs = Recs()
-                if version:
-                    envelope = await asyncio.to_thread(reader.load, "recs", version)
-                    recs = await asyncio.to_thread(Recs.from_envelope, envelope)
-            if churn is not self._brain.churn or recs is not self._brain.recs:
-                self._brain = self._brain.with_models(churn, recs)
-                log.info("models", **self._brain.versions)
+            brain = await asyncio.to_thread(self._served.take, self._brain, anew=run != self._redis_run)
+            if brain is not self._brain:
+                self._brain = brain
+                log.info("models", **brain.versions)
             self._redis_run = run
 
     async def _poll_snapshots(self, app: faust.App) -> None:

@@ -19,8 +19,10 @@ from models.errors import FenceError, TransientError
 from services.state.learn_store import LearnStore
 from services.state.live import publish_worker, retire_worker
 from services.state.redis_lane import connect, translated
+from services.state.registry import ModelRegistry
 from streams.app import build_app
 from streams.learn_lane import LearnLane, Pace
+from streams.shadow import Contenders
 from streams.transport import Chunk, chunk_consumer, set_partition_hooks, set_position_source
 from streams.vitals import Watchdog, vitals_of
 
@@ -51,8 +53,9 @@ class LearnRole:
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
         pace = Pace(snapshot_s=settings.snapshot_every_ms / 1000.0)
         store = LearnStore(self._redis)
+        contenders = Contenders(ModelRegistry(self._redis), time.monotonic)
         self._lanes = {
-            partition: LearnLane(model, store, wall_ms, time.monotonic, pace)
+            partition: LearnLane(model, store, wall_ms, time.monotonic, pace, contenders)
             for model, partition in TRAINING_PARTITION.items()
         }
         self._locks = {partition: asyncio.Lock() for partition in self._lanes}

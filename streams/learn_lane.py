@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from models.errors import FenceError, IncompatibleSnapshotError
 from models.learners.session import Applied, LearnSession
 from services.state.learn_store import LearnStore
+from streams.shadow import Contenders
 from streams.transport import Chunk
 
 # Writing down may take this share of the time at most, whatever the size of the model.
@@ -35,7 +38,7 @@ class LearnLane:
     Parameters
     ----------
     model : ``churn`` or ``recs``.
-    store : where checkpoints are.
+    store : where checkpoints are. contenders : brings the models that are compared; None compares nothing.
     wall_ms : wall clock, ms, for the envelope. elapsed_s : monotonic clock, for the pace.
 
     Notes
@@ -53,10 +56,12 @@ class LearnLane:
         wall_ms: Callable[[], int],
         elapsed_s: Callable[[], float],
         pace: Pace | None = None,
+        contenders: Contenders | None = None,
     ) -> None:
         self.model = model
         self.session = LearnSession(model)
         self._store = store
+        self._contenders = contenders
         self._wall_ms, self._elapsed_s = wall_ms, elapsed_s
         self._pace = pace or Pace()
         self._stored_offset: int | None = None
@@ -82,6 +87,8 @@ class LearnLane:
             session.restore(stored.data)
             if session.offset != stored.offset:
                 raise IncompatibleSnapshotError(f"{self.model}: state at {session.offset}, offset {stored.offset}")
+        if session.contest is not None and self._contenders is not None:
+            self._contenders.bring(session.contest)
         # Versions go on counting even where the checkpoint is gone and the snapshots are not.
         session.version = max(session.version, stored.latest_version)
         self.session, self._stored_offset = session, stored.offset
@@ -100,6 +107,8 @@ class LearnLane:
             raise FenceError(f"{self.model}: not loaded")
         if self._stored_offset is None and not self._dirty:
             self.session.offset = chunk.sought  # the first one ever; retention may have taken what was before
+        if self.session.contest is not None and self._contenders is not None:
+            self._contenders.bring_if_due(self.session.contest)
         try:
             applied = self.session.apply(chunk.records, chunk.start, chunk.end)
         except FenceError:
@@ -134,7 +143,10 @@ class LearnLane:
         # already.
         self._loaded = False
         offset = self.session.offset
-        if not self._store.commit(self.model, self._stored_offset, offset, self.session.checkpoint(), envelope):
+        found = self.session.comparison()
+        comparison = None if found is None else msgspec.json.encode(found)
+        checkpoint = self.session.checkpoint()
+        if not self._store.commit(self.model, self._stored_offset, offset, checkpoint, envelope, comparison):
             raise FenceError(f"{self.model}: another learner has moved the checkpoint")
         self._stored_offset = offset
         # A changed model whose snapshot was not yet due stays dirty, so that it is published without a new

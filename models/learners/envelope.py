@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from models.errors import IncompatibleSnapshotError
 
@@ -19,6 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 
 COMPRESS_FROM_BYTES: Final = 4096
 _ZLIB: Final = "zlib"
+_CHECKSUM: Final = "checksum"
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,12 +54,16 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
         >>> len(e.to_bytes()) < 200, Envelope.from_bytes(e.to_bytes(), name="", schema=1) == e
         (True, True)
         """
-        if len(self.payload) < COMPRESS_FROM_BYTES:
-            return msgspec.msgpack.encode(self)
-        packed = msgspec.structs.replace(
-            self, meta=self.meta | {"encoding": _ZLIB}, payload=zlib.compress(self.payload, 1)
-        )
-        return msgspec.msgpack.encode(packed)
+        meta, payload = self.meta | {_CHECKSUM: self.checksum}, self.payload
+        if len(payload) >= COMPRESS_FROM_BYTES:
+            meta, payload = meta | {"encoding": _ZLIB}, zlib.compress(payload, 1)
+        return msgspec.msgpack.encode(msgspec.structs.replace(self, meta=meta, payload=payload))
+
+    @property
+    def checksum(self) -> str:
+        """Of what it is and of the payload: a snapshot that was cut, mixed up or edited is refused."""
+        what = f"{self.name}\x1f{self.schema}\x1f{self.version}\x1f".encode()
+        return xxhash.xxh3_128_hexdigest(what + self.payload)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, name: str | None = None, schema: int | None = None) -> Envelope:
@@ -66,7 +72,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         IncompatibleSnapshotError
-            It is no envelope, of another model, or of another schema.
+            It is no envelope, its checksum is wrong, or it is of another model or schema.
         """
         try:
             envelope = msgspec.msgpack.decode(data, type=cls)
@@ -75,6 +81,15 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
                 envelope = msgspec.structs.replace(envelope, meta=meta, payload=zlib.decompress(envelope.payload))
         except (msgspec.DecodeError, zlib.error) as error:
             raise IncompatibleSnapshotError(f"not a snapshot: {error}") from error
+        told = envelope.meta.get(_CHECKSUM)
+        if told is not None:  # those of before had none
+            meta = {key: value for key, value in envelope.meta.items() if key != _CHECKSUM}
+            envelope = msgspec.structs.replace(envelope, meta=meta)
+            if envelope.checksum != told:
+                raise IncompatibleSnapshotError(
+                    f"version {envelope.version} of {envelope.name} is damaged: its checksum is {envelope.checksum}, "
+                    f"not {told}"
+                )
         if name is not None and envelope.name != name:
             raise IncompatibleSnapshotError(f"a snapshot of {envelope.name!r}, {name!r} was asked for")
         if schema is not None and envelope.schema != schema:

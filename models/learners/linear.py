@@ -57,6 +57,7 @@ class LinearModel:
     ['recency']
     """
 
+    name = NAME
     __slots__ = ("_a", "_bias", "_mean", "_shift", "_unit", "_weights", "payload", "version")
 
     def __init__(self, payload: LinearPayload, version: int = 0) -> None:

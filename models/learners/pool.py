@@ -116,6 +116,14 @@ class Pool:
         raw = np.exp(-(mean - mean.min()) / TEMPERATURE)
         return np.asarray(raw / raw.sum())
 
+    def served_at(self, x: FloatArray, at_ms: int) -> float | None:
+        """Log-odds that would have been served at a time in the past; None when nothing was learned by then."""
+        served = self._as_of(at_ms)
+        if served is None or not self.count:
+            return None
+        a, b = (1.0, 0.0) if self.platt.coefficients() == (1.0, 0.0) else served.fitted
+        return a * float(self.weights() @ (served.weights @ x + served.biases)) + b
+
     def predict_proba_many(self, x: FloatArray) -> FloatArray:
         return sigmoid(self.linear().log_odds(x))
 

@@ -19,7 +19,7 @@ from models.learners.base import MAX_LOG_ODDS
 from models.learners.calibration import EVIDENCE_DECAY, OnlineLevel, log_loss
 from models.learners.drift import Adwin
 from models.learners.second_order import SecondOrderLogistic
-from models.learners.trees import BoostedTrees, Forest, Trees
+from models.learners.trees import BoostedTrees, Forest
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -90,7 +90,7 @@ class Propensity:
             SecondOrderLogistic(0, precision=PRECISION),
             AdaGradLogistic(0),
         ]
-        self.batch: list[Trees] = [BoostedTrees(), Forest()]
+        self.batch: list[BoostedTrees | Forest] = [BoostedTrees(), Forest()]
         self.level = OnlineLevel()
         self.adwin = Adwin()
         self.count = 0

@@ -14,6 +14,7 @@ from models.decisions import BasketExample, ChurnExample
 from models.errors import ConfigurationError, FenceError, IncompatibleSnapshotError
 from models.features import churn
 from models.learners import linear
+from models.learners.contest import Comparison, Contest
 from models.learners.envelope import Envelope, pack_state, unpack_state
 from models.learners.pool import Pool
 from models.learners.recommender import Recommender
@@ -66,6 +67,7 @@ class ChurnModel:
 
     def __init__(self) -> None:
         self.pool = Pool(len(churn.FEATURE_NAMES))
+        self.contest = Contest()
         self._positives = 0
         self._first_label_ms: int | None = None
         self._decode = msgspec.json.Decoder(ChurnExample).decode
@@ -75,6 +77,9 @@ class ChurnModel:
         example = self._decode(value)
         if example.type != "churn" or example.label not in (0, 1) or len(example.x) != len(churn.RAW_NAMES):
             raise msgspec.ValidationError("not a churn example of this feature schema")
+        if self.contest.active:
+            online = self.pool.served_at(churn.expand(churn.as_matrix([example.x]))[0], example.at)
+            self.contest.note(example.user, example.at, example.x, example.label, online)
         self.learn_example(example.x, example.label, example.at, example.known_at)
 
     def learn_example(self, x: Sequence[int], label: int, at_ms: int, known_ms: int) -> None:
@@ -111,11 +116,13 @@ class ChurnModel:
             "pool": self.pool.snapshot(),
             "positives": self._positives,
             "first_label_ms": self._first_label_ms,
+            "contest": self.contest.snapshot(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.pool.restore(state["pool"])
         self._positives, self._first_label_ms = state["positives"], state["first_label_ms"]
+        self.contest.restore(state.get("contest"))
 
     def _linear_payload(self) -> linear.LinearPayload:
         count, first = self.pool.count, self._first_label_ms
@@ -255,6 +262,15 @@ class LearnSession:
         self.duplicates_total += applied.duplicates
         self.refused_total += len(applied.refused)
         return applied
+
+    @property
+    def contest(self) -> Contest | None:
+        """Where its model is compared with others; None where there is nothing to compare."""
+        return self.model.contest if isinstance(self.model, ChurnModel) else None
+
+    def comparison(self) -> Comparison | None:
+        """What was found in it so far."""
+        return None if self.contest is None else self.contest.report()
 
     def snapshot(self, created_ms: int) -> Envelope | None:
         """Next version to publish, or None if nothing was learned since the last one.

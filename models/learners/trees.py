@@ -1,126 +1,24 @@
-"""Trees of scikit-learn kept as arrays of our own: nothing is unpickled, and a row costs microseconds."""
+"""Trees that scikit-learn fits, kept as arrays of our own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.tree import DecisionTreeClassifier
 
-from models.errors import IncompatibleSnapshotError
-from models.learners.base import MAX_LOG_ODDS, sigmoid
+from models.learners.tree_arrays import Arrays, Averaged, FloatArray, Summed, Trees
 
-FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Arrays = dict[str, npt.NDArray[Any]]
 
-FIELDS: Final = ("feature", "threshold", "missing_left", "left", "right", "value", "roots")
-KINDS: Final = {"threshold": np.float64, "value": np.float64, "missing_left": np.bool_}
-# No leaf of a forest is surer than this: it has seen ten examples.
-SUREST: Final = 0.998
 FOLDS: Final = 3
 LEAST_PER_CELL: Final = 25
 
 
-class Trees:
-    """Many trees in flat arrays; subclasses fit them. NaN is a missing value.
-
-    Notes
-    -----
-    All trees of all rows are walked level by level: O(depth) array operations, whatever the number of trees.
-    """
-
-    name: str
-    # What the library rounds features to before it compares them.
-    precision: type[np.floating[Any]] = np.float64
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-        self.examples = 0
-        self._depth = 0
-        self._baseline = 0.0
-        self._arrays: Arrays = {}
-
-    @property
-    def fitted(self) -> bool:
-        """Whether there are trees."""
-        return bool(self._arrays)
-
-    def fit(self, x: FloatArray, y: IntArray) -> None:
-        """Learn all rows anew; with labels of one kind only, nothing changes."""
-        if len(np.unique(y)) == 2:
-            self._fit(x, y)
-            self.examples = len(y)
-
-    def log_odds(self, x: FloatArray) -> FloatArray:
-        """Log-odds per row, 0 before the first fit."""
-        return np.zeros(len(x)) if not self._arrays else self._odds(self._leaves(x))
-
-    def predict_proba_many(self, x: FloatArray) -> FloatArray:
-        """P(y = 1) per row."""
-        return sigmoid(self.log_odds(x))
-
-    def snapshot(self) -> dict[str, Any]:
-        """Plain state."""
-        return {
-            "name": self.name,
-            "seed": self.seed,
-            "examples": self.examples,
-            "depth": self._depth,
-            "baseline": self._baseline,
-            "arrays": {name: array.astype(np.float64) for name, array in self._arrays.items()},
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Become the one that was snapshotted.
-
-        Raises
-        ------
-        IncompatibleSnapshotError
-            The state is of another model.
-        """
-        if state.get("name") != self.name or not set(state["arrays"]) <= set(FIELDS):
-            raise IncompatibleSnapshotError(f"not a state of {self.name}")
-        self.seed, self.examples = state["seed"], state["examples"]
-        self._depth, self._baseline = state["depth"], state["baseline"]
-        self._arrays = {name: array.astype(KINDS.get(name, np.intp)) for name, array in state["arrays"].items()}
-
-    def _fit(self, x: FloatArray, y: IntArray) -> None:
-        raise NotImplementedError
-
-    def _odds(self, leaves: FloatArray) -> FloatArray:
-        raise NotImplementedError
-
-    def _leaves(self, x: FloatArray) -> FloatArray:
-        """Value of the leaf that each row reaches in each tree, shape (rows, trees)."""
-        feature, threshold, missing_left, left, right, value, roots = (self._arrays[name] for name in FIELDS)
-        x = x.astype(self.precision)
-        place = np.broadcast_to(roots, (len(x), len(roots)))
-        rows = np.arange(len(x))[:, None]
-        for _ in range(self._depth):
-            here = x[rows, feature[place]]
-            with np.errstate(invalid="ignore"):
-                goes_left = np.where(np.isnan(here), missing_left[place], here <= threshold[place])
-            place = np.where(goes_left, left[place], right[place])
-        return np.asarray(value[place])
-
-    def _keep(self, trees: list[Arrays], depth: int) -> None:
-        """Join trees whose children count from their own root; a leaf is its own child."""
-        sizes = [len(tree["value"]) for tree in trees]
-        roots = np.cumsum([0, *sizes[:-1]])
-        base = np.repeat(roots, sizes)
-        joined = {name: np.concatenate([tree[name] for tree in trees]) for name in FIELDS[:-1]}
-        leaf, own = joined["feature"] < 0, np.arange(len(base))
-        joined["feature"] = np.where(leaf, 0, joined["feature"])
-        for side in ("left", "right"):
-            joined[side] = np.where(leaf, own, joined[side].astype(np.int64) + base)
-        joined["roots"] = roots
-        self._depth = depth
-        self._arrays = {name: array.astype(KINDS.get(name, np.intp)) for name, array in joined.items()}
-
-
-class BoostedTrees(Trees):
+class BoostedTrees(Summed):
     """Histogram boosting: small trees (15 leaves) and short steps (.05), which suit some thousand labels.
 
     References
@@ -136,20 +34,24 @@ class BoostedTrees(Trees):
     [0.0, 1.0]
     """
 
-    name = "boosted"
+    def fit(self, x: FloatArray, y: IntArray) -> None:
+        """Learn all rows anew; with labels of one kind only, nothing changes."""
+        if len(np.unique(y)) == 2:
+            self.adopt(
+                HistGradientBoostingClassifier(
+                    learning_rate=0.05, max_iter=120, max_leaf_nodes=15, l2_regularization=1.0, random_state=self.seed
+                ).fit(x, y),
+                len(y),
+            )
 
-    def _fit(self, x: FloatArray, y: IntArray) -> None:
-        model = HistGradientBoostingClassifier(
-            learning_rate=0.05, max_iter=120, max_leaf_nodes=15, l2_regularization=1.0, random_state=self.seed
-        ).fit(x, y)
-        self._baseline = float(np.ravel(model._baseline_prediction)[0])  # noqa: SLF001
-        self._keep(*_arrays_of(model))
-
-    def _odds(self, leaves: FloatArray) -> FloatArray:
-        return np.asarray(np.clip(self._baseline + leaves.sum(axis=1), -MAX_LOG_ODDS, MAX_LOG_ODDS))
+    def adopt(self, model: HistGradientBoostingClassifier, examples: int) -> None:
+        """Become what scikit-learn has fitted on so many examples."""
+        self.baseline = float(np.ravel(model._baseline_prediction)[0])  # noqa: SLF001
+        self.examples = examples
+        self.keep(*_arrays_of(model))
 
 
-class Forest(Trees):
+class Forest(Averaged):
     """Random forest with at least ten examples a leaf: errors unlike those of boosting, so their mean is better.
 
     References
@@ -165,11 +67,15 @@ class Forest(Trees):
     [0.0, 1.0]
     """
 
-    name = "forest"
-    precision = np.float32
+    def fit(self, x: FloatArray, y: IntArray) -> None:
+        """Learn all rows anew; with labels of one kind only, nothing changes."""
+        if len(np.unique(y)) == 2:
+            forest = RandomForestClassifier(60, min_samples_leaf=10, max_depth=16, random_state=self.seed).fit(x, y)
+            self.adopt(forest.estimators_, len(y))
 
-    def _fit(self, x: FloatArray, y: IntArray) -> None:
-        model = RandomForestClassifier(60, min_samples_leaf=10, max_depth=16, random_state=self.seed).fit(x, y)
+    def adopt(self, fitted: Sequence[DecisionTreeClassifier], examples: int) -> None:
+        """Become the mean of trees that scikit-learn has fitted on so many examples."""
+        self.examples = examples
         trees = [
             {
                 "feature": np.maximum(one.tree_.feature, -1),
@@ -179,13 +85,9 @@ class Forest(Trees):
                 "right": one.tree_.children_right,
                 "value": one.tree_.value[:, 0, 1] / one.tree_.value[:, 0, :].sum(axis=1),
             }
-            for one in model.estimators_
+            for one in fitted
         ]
-        self._keep(trees, max(one.tree_.max_depth for one in model.estimators_))
-
-    def _odds(self, leaves: FloatArray) -> FloatArray:
-        p = np.clip(leaves.mean(axis=1), 1.0 - SUREST, SUREST)
-        return np.asarray(np.log(p / (1.0 - p)))
+        self.keep(trees, max(one.tree_.max_depth for one in fitted))
 
 
 class EffectTrees(Trees):
@@ -243,16 +145,16 @@ class EffectTrees(Trees):
             trees, deep = _arrays_of(model)
             grown += [tree | {"value": tree["value"] * (slope / FOLDS)} for tree in trees]
             depth = max(depth, deep)
-        self._baseline = float(np.average(target, weights=weight))
-        self._keep(grown, depth)
-        return np.asarray(np.clip(self._baseline + slope * said, -1.0, 1.0))
+        self.baseline = float(np.average(target, weights=weight))
+        self.keep(grown, depth)
+        return np.asarray(np.clip(self.baseline + slope * said, -1.0, 1.0))
 
     def effect(self, x: FloatArray) -> FloatArray:
         """P(y = 1 | treated) - P(y = 1 | not treated) per row; 0 before the first fit."""
         return np.zeros(len(x)) if not self._arrays else self._odds(self._leaves(x))
 
     def _odds(self, leaves: FloatArray) -> FloatArray:
-        return np.asarray(np.clip(self._baseline + leaves.sum(axis=1), -1.0, 1.0))
+        return np.asarray(np.clip(self.baseline + leaves.sum(axis=1), -1.0, 1.0))
 
 
 def _slope(said: FloatArray, target: FloatArray, weight: FloatArray) -> float:

@@ -14,6 +14,7 @@ from models.errors import KairosError
 from services.bootstrap import BAD_INPUT, setting_faults
 from services.cli import audit, letters, look, ops, repartition, restore, run
 from services.cli.experiment_watch import experiments_app
+from services.cli.models import models_app
 from services.cli.train import train_app
 from services.jobs.evaluate.cli import evaluate_app
 
@@ -30,7 +31,8 @@ app.command("up", rich_help_panel="Run")(run.up)
 app.command("worker", rich_help_panel="Run")(run.worker)
 app.command("audit", rich_help_panel="Prove")(audit.audit)
 app.add_typer(evaluate_app, rich_help_panel="Prove")
-app.add_typer(train_app, rich_help_panel="Prove")
+app.add_typer(train_app, rich_help_panel="Learn")
+app.add_typer(models_app, rich_help_panel="Learn")
 app.add_typer(experiments_app, rich_help_panel="Prove")
 app.command("story", rich_help_panel="Look")(look.story)
 app.command("why", rich_help_panel="Look")(look.why)

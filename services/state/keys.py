@@ -94,3 +94,13 @@ def learn_checkpoint(model: str) -> str:
 def experiment(name: str) -> str:
     """Hash: the judge's `record` of an experiment, the `result` of its last look (JSON), and its final results."""
     return f"experiment:{name}"
+
+
+def registry(model: str) -> str:
+    """Which version of a model serves, which is tried beside it, and who did before, JSON."""
+    return f"registry:{{{model}}}"
+
+
+def comparison(model: str) -> str:
+    """Champion and shadow on the labels so far, JSON; written with the learner's checkpoint."""
+    return f"comparison:{{{model}}}"

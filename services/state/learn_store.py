@@ -63,8 +63,9 @@ class LearnStore:
         offset: int,
         checkpoint: bytes,
         snapshot: Envelope | None,
+        comparison: bytes | None = None,
     ) -> bool:
-        """Write checkpoint, offset and snapshot together, if the stored offset is still `previous_offset`.
+        """Write checkpoint, offset, snapshot and comparison together, if the stored offset is still `previous_offset`.
 
         Returns
         -------
@@ -88,6 +89,8 @@ class LearnStore:
                     # Old versions stay: the audit replays decisions with the snapshot they were made with.
                     pipe.set(keys.snapshot(model, snapshot.version), snapshot.to_bytes())
                     pipe.set(keys.snapshot_latest(model), snapshot.version)
+                if comparison is not None:
+                    pipe.set(keys.comparison(model), comparison)
                 pipe.execute()
         except FenceError:
             return False

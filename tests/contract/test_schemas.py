@@ -174,6 +174,8 @@ SHARED_KEYS = {
     keys.policy("<version>"),
     keys.snapshot_latest("<model>"),
     keys.learn_checkpoint("<model>"),
+    keys.registry("<model>"),
+    keys.comparison("<model>"),
     keys.REDRIVEN,
     keys.experiment("<id>"),
     keys.OVERRIDES,
@@ -201,7 +203,7 @@ def test_no_key_function_was_forgotten() -> None:
     made = {name for name, _ in inspect.getmembers(keys, inspect.isfunction)}
     assert made == {
         "lane", "fence", "state", "profile", "offers", "timers", "outbox", "outbox_index", "counters", "counter_names",
-        "policy", "snapshot_latest", "snapshot", "learn_checkpoint", "experiment",
+        "policy", "snapshot_latest", "snapshot", "learn_checkpoint", "experiment", "registry", "comparison",
     }  # fmt: skip
     assert {name for name, _ in inspect.getmembers(ledger, inspect.isfunction) if name.endswith("_key")} == {
         "ledger_key",

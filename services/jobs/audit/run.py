@@ -12,6 +12,8 @@ from config.topics import INPUT_NAMES, MESSAGES
 from models.brain import Brain
 from models.errors import IncompatibleSnapshotError
 from models.lane import decode_fence, decode_state
+from models.learners import batch, linear
+from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from services.bus.reader import Record, end_offsets, read_topic
@@ -45,7 +47,7 @@ class Brains:
         self._redis = client
         self._reader = SnapshotReader(self._redis)
         self._policies: dict[str, Brain] = {}
-        self._churn: dict[int, LinearModel] = {0: LinearModel.rule()}
+        self._churn: dict[tuple[str, int], ChurnScorer] = {(linear.NAME, 0): LinearModel.rule()}
         self._recs: dict[int, Recs] = {0: Recs()}
 
     def __call__(self, policy: str, versions: Mapping[str, int]) -> Brain:
@@ -59,15 +61,22 @@ class Brains:
         base = self._policies.get(policy)
         if base is None:
             base = self._policies[policy] = Brain(read_policy(self._redis, policy))
-        churn, recs = versions.get("churn", 0), versions.get("recs", 0)
-        if churn not in self._churn:
-            self._churn = {0: self._churn[0], churn: LinearModel.from_envelope(self._reader.load("churn", churn))}
+        name = batch.NAME if batch.NAME in versions else linear.NAME
+        churn, recs = self._scorer(name, versions.get(name, 0)), versions.get("recs", 0)
         if recs not in self._recs:
             self._recs = {0: self._recs[0], recs: Recs.from_envelope(self._reader.load("recs", recs))}
-        if base.churn is self._churn[churn] and base.recs is self._recs[recs]:
+        if base.churn is churn and base.recs is self._recs[recs]:
             return base
-        brain = self._policies[policy] = base.with_models(self._churn[churn], self._recs[recs])
+        brain = self._policies[policy] = base.with_models(churn, self._recs[recs])
         return brain
+
+    def _scorer(self, name: str, version: int) -> ChurnScorer:
+        rule = (linear.NAME, 0)
+        if (name, version) not in self._churn:
+            envelope = self._reader.load(name, version)
+            made = (BatchModel if name == batch.NAME else LinearModel).from_envelope(envelope)
+            self._churn = {rule: self._churn[rule], (name, version): made}
+        return self._churn[name, version]
 
 
 def run_audit(settings: Settings, progress: Callable[[int, int], None] = _unseen) -> AuditReport:

@@ -1,0 +1,201 @@
+"""``kairos models``: what serves, what is tried beside it, and how they change places."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from models.errors import ConfigurationError
+from models.learners.contest import ONLINE, Comparison
+from models.learners.standing import NotProvenError, Standing, spell, told, unproven
+from services.bootstrap import BAD_INPUT, DATA_DIR, settings_for
+from services.jobs.models import listing
+from services.state.redis_lane import Client, connect
+from services.state.registry import ModelRegistry
+
+models_app = typer.Typer(
+    name="models", help="Models: what serves, what is tried beside it, promote, roll back.", no_args_is_help=True
+)
+Format = Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")]
+DataDir = Annotated[Path, typer.Option(help="Folder of the running stack.")]
+Reason = Annotated[str, typer.Option(help="Why, for those who read it later.")]
+
+
+@models_app.command("list")
+def list_models(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
+    """All models: the online learners that serve, and every batch version."""
+    with _redis(data_dir) as client:
+        found, standing = listing(client), ModelRegistry(client).standing()
+    if form == "json":
+        _print_json({"models": found, "standing": msgspec.to_builtins(standing)})
+        return
+    table = Table(box=SIMPLE)
+    for name in ("model", "version", "state", "made", "learned from", "AUC", "log loss"):
+        table.add_column(name, justify="right" if name in {"version", "AUC", "log loss"} else "left")
+    for one in found:
+        metrics = one.get("metrics", {})
+        table.add_row(
+            one["model"],
+            str(one["version"]),
+            f"{one['state']}: {one['refused']}" if "refused" in one else one["state"],
+            _moment(one.get("created_ms")),
+            _learned_from(one),
+            *(f"{metrics[name]:.4f}" if name in metrics else "" for name in ("auc", "log_loss")),
+        )
+    console = Console()
+    console.print(table)
+    for change in standing.changes[-5:]:
+        console.print(
+            f"{_moment(change.at_ms)}  {change.what}: {spell(change.champion)} serves, shadow {spell(change.shadow)}"
+            + (f" ({change.reason})" if change.reason else ""),
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@models_app.command()
+def compare(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
+    """Champion and shadow on the same labelled examples of the live stream, and whether a promotion is due."""
+    with _redis(data_dir) as client:
+        registry = ModelRegistry(client)
+        standing, found = registry.standing(), registry.comparison()
+    if standing.shadow is None:
+        against = "there is no shadow: kairos train churn, or kairos models shadow VERSION"
+    else:
+        against = unproven(standing, found)
+    same = found is not None and (found.champion, found.shadow) == (standing.champion, standing.shadow)
+    current = found if same else Comparison(champion=standing.champion, shadow=standing.shadow)
+    assert current is not None
+    if form == "json":
+        _print_json(msgspec.to_builtins(current) | {"promote": not against, "against": against})
+        return
+    console = Console()
+    if current.of_champion is not None and current.of_shadow is not None:
+        table = Table(box=SIMPLE, title=f"{current.examples:,} labelled examples ({current.positives:,} lost)")
+        table.title_justify = "left"
+        for name in ("", "log loss", "Brier", "calibration error", "AUC"):
+            table.add_column(name, justify="right" if name else "left")
+        for place, version, side in (
+            ("serves", current.champion, current.of_champion),
+            ("shadow", current.shadow, current.of_shadow),
+        ):
+            auc = "" if side.auc is None else f"{side.auc:.4f}"
+            row = (f"{side.log_loss:.4f}", f"{side.brier:.4f}", f"{side.calibration_error:.4f}", auc)
+            table.add_row(f"{spell(version)} ({place})", *row)
+        console.print(table)
+        console.print(told(current), soft_wrap=True, highlight=False)
+    if current.earlier:
+        text = f"{current.earlier:,} examples do not count: their features are older than what the model has learned"
+        console.print(text, soft_wrap=True, highlight=False)
+    verdict = against or "the difference is proven: kairos models promote"
+    console.print(verdict, markup=False, soft_wrap=True, highlight=False)
+
+
+@models_app.command()
+def shadow(
+    version: Annotated[str, typer.Argument(help="Batch version, `online`, or `none`.")],
+    reason: Reason = "",
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Try another model beside the champion; it is scored on every label that comes, and serves nobody."""
+    with _redis(data_dir) as client:
+        registry = ModelRegistry(client)
+        chosen = _or_exit(lambda: _version(version))
+        if chosen is not None and chosen != ONLINE:
+            registry.load(chosen)  # refused here rather than in the stream
+        _change(registry, lambda standing: standing.with_shadow(chosen, _now_ms(), reason))
+
+
+@models_app.command()
+def promote(
+    force: Annotated[bool, typer.Option("--force", help="Even though it was not shown to be better.")] = False,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Let the shadow serve, if it was shown to be better: the interval of the difference must lie above 0."""
+    with _redis(data_dir) as client:
+        registry = ModelRegistry(client)
+        found = registry.comparison()
+        standing = registry.standing()
+        if standing.shadow not in {None, ONLINE}:
+            registry.load(int(standing.shadow or 0))
+        _change(registry, lambda standing: standing.promoted(found, _now_ms(), force=force))
+
+
+@models_app.command()
+def rollback(reason: Reason = "", data_dir: DataDir = DATA_DIR) -> None:
+    """Let the champion before serve again, at once; the present one goes on as its shadow."""
+    with _redis(data_dir) as client:
+        _change(ModelRegistry(client), lambda standing: standing.rolled_back(_now_ms(), reason))
+
+
+@contextmanager
+def _redis(data_dir: Path) -> Iterator[Client]:
+    settings = settings_for(data_dir)
+    client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _change(registry: ModelRegistry, make: Callable[[Standing], Standing]) -> None:
+    try:
+        standing = _or_exit(lambda: registry.change(make))
+    except NotProvenError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    text = f"{spell(standing.champion)} serves, shadow {spell(standing.shadow)}"
+    last = standing.changes[-1].reason
+    Console().print(f"{text} ({last})" if last else text, markup=False, soft_wrap=True, highlight=False)
+
+
+def _or_exit(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except ConfigurationError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(BAD_INPUT) from error
+
+
+def _version(text: str) -> int | None:
+    words = {"none": None, "online": ONLINE}
+    if text in words:
+        return words[text]
+    if not text.isdecimal() or not int(text):
+        raise ConfigurationError(f"{text!r} is no version", remedy="a number of kairos models list, online, or none")
+    return int(text)
+
+
+def _learned_from(one: dict[str, Any]) -> str:
+    if "data" in one:
+        data = one["data"]
+        return f"{one['title']}, {data['examples']:,} labels until {_moment(data['known_until_ms'])}"
+    if "baskets" in one:
+        return f"{one['baskets']:,} baskets"
+    if "examples" in one:
+        return f"{one['examples']:,} labels" + ("" if one.get("learned", True) else " (the rule scores)")
+    return ""
+
+
+def _moment(at_ms: int | None) -> str:
+    return "" if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")

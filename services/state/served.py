@@ -1,0 +1,77 @@
+"""The models that serve: what decide takes from Redis between two batches."""
+
+from __future__ import annotations
+
+import structlog
+
+from models.brain import Brain
+from models.errors import IncompatibleSnapshotError
+from models.learners import linear
+from models.learners.batch import BatchModel, ChurnScorer
+from models.learners.contest import ONLINE
+from models.learners.linear import LinearModel
+from models.offers import recs
+from models.offers.recs import Recs
+from services.state.redis_lane import Client
+from services.state.registry import ModelRegistry
+from services.state.snapshots import SnapshotReader
+
+log = structlog.get_logger()
+MODELS = (linear.NAME, recs.NAME)
+
+
+class ServedModels:
+    """Takes newer versions, and the model that was promoted.
+
+    Parameters
+    ----------
+    client : synchronous client (:func:`services.state.redis_lane.connect`).
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._reader = SnapshotReader(client)
+        self._registry = ModelRegistry(client, linear.NAME)
+        self._refused = ""
+
+    def take(self, brain: Brain, *, anew: bool = False) -> Brain:
+        """The same brain with the models that serve now; `brain` itself when nothing has changed.
+
+        Parameters
+        ----------
+        anew : also load versions that are in use already.
+
+        Raises
+        ------
+        IncompatibleSnapshotError
+            A version that learn published cannot be read.
+        TransientError
+            Redis is away.
+        """
+        latest = self._reader.latest(MODELS)
+        churn = self._churn(brain.churn, latest.get(linear.NAME, 0), anew=anew)
+        offers, version = brain.recs, latest.get(recs.NAME, 0)
+        if anew or version != offers.version:
+            offers = Recs.from_envelope(self._reader.load(recs.NAME, version)) if version else Recs()
+        if churn is brain.churn and offers is brain.recs:
+            return brain
+        return brain.with_models(churn, offers)
+
+    def _churn(self, current: ChurnScorer, online: int, *, anew: bool) -> ChurnScorer:
+        """What was promoted; where that cannot be read, what serves now goes on."""
+        try:
+            champion = self._registry.standing().champion
+            if champion != ONLINE:
+                same = isinstance(current, BatchModel) and current.version == champion and not anew
+                chosen: ChurnScorer = current if same else self._registry.load(champion)
+                self._refused = ""
+                return chosen
+            self._refused = ""
+        except IncompatibleSnapshotError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                log.warning("champion_refused", serving=f"{current.name} {current.version}", error=str(error))
+            if isinstance(current, BatchModel):
+                return current
+        if not anew and isinstance(current, LinearModel) and online == current.version:
+            return current
+        return LinearModel.from_envelope(self._reader.load(linear.NAME, online)) if online else LinearModel.rule()

@@ -1,0 +1,168 @@
+"""The registry in a real Redis: versions, places, and what is refused while the model before serves on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import redis
+
+from config.definitions import Definitions
+from models.brain import Brain
+from models.errors import IncompatibleSnapshotError
+from models.learners.batch import NAME, BatchModel, state_of
+from models.learners.contest import Contest
+from models.learners.envelope import Envelope
+from models.learners.session import ChurnModel
+from models.learners.standing import Standing
+from services.jobs.models import listing
+from services.state import keys
+from services.state.registry import ModelRegistry
+from services.state.served import ServedModels
+from streams.shadow import Contenders
+from support.lane import shipped
+
+
+@pytest.fixture
+def definitions() -> Definitions:
+    return shipped()
+
+
+def state(weight: float = 1.0) -> dict[str, Any]:
+    linear = {"kind": "linear", "w": [weight], "b": -3.0}
+    return state_of([0], [0.0], ([0.0], [1.0]), np.zeros(8), 77, linear)
+
+
+def publish_online(client: redis.Redis, version: int) -> None:
+    payload = ChurnModel().payload()
+    envelope = Envelope(
+        name="churn", schema=1, library="", version=version, created_ms=5, meta={"examples": 3}, payload=payload
+    )
+    client.set(keys.snapshot("churn", version), envelope.to_bytes())
+    client.set(keys.snapshot_latest("churn"), version)
+
+
+def spoil(client: redis.Redis, version: int, **changes: Any) -> None:
+    """Change a stored version without its checksum, as a mistake or another code would."""
+    found: Any = client.get(keys.snapshot(NAME, version))
+    client.set(keys.snapshot(NAME, version), msgspec.msgpack.encode(msgspec.msgpack.decode(found) | changes))
+
+
+def test_versions_count_up_and_are_never_written_twice(client: redis.Redis) -> None:
+    registry = ModelRegistry(client)
+    assert registry.newest() == 0
+    first, second = (registry.add(state(weight), {"title": "t"}, "lib 1", 9) for weight in (1.0, 2.0))
+    assert (first.version, second.version, registry.newest()) == (1, 2, 2)
+    raw = np.array([[50.0, 2, 100, 90, 150]])
+    assert registry.load(2).score(raw) == BatchModel(state(2.0)).score(raw)
+    assert registry.envelope(1).meta == {"title": "t"}
+    # Somebody stopped between writing version 3 and saying so.
+    client.set(keys.snapshot(NAME, 3), b"taken")
+    assert registry.add(state(), {}, "", 9).version == 4
+    assert client.get(keys.snapshot(NAME, 3)) == b"taken"
+    with pytest.raises(IncompatibleSnapshotError, match="not in Redis"):
+        registry.load(9)
+    with pytest.raises(IncompatibleSnapshotError):
+        registry.add(state() | {"features": ["x"]}, {}, "", 9)
+    assert registry.newest() == 4
+
+
+def test_two_who_change_places_at_once_do_not_lose_a_change(client: redis.Redis) -> None:
+    registry, calls = ModelRegistry(client), 0
+
+    def slow(standing: Standing) -> Standing:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            ModelRegistry(client).change(lambda one: one.with_shadow(1, 10))
+        return standing.with_shadow(2, 20)
+
+    assert [change.shadow for change in registry.change(slow).changes] == [1, 2]
+    assert calls == 2
+    client.set(keys.registry("churn"), b"{")
+    with pytest.raises(IncompatibleSnapshotError, match="cannot be read"):
+        registry.standing()
+
+
+def test_decide_takes_what_was_promoted_and_goes_back(client: redis.Redis, definitions: Definitions) -> None:
+    registry, served = ModelRegistry(client), ServedModels(client)
+    brain = served.take(Brain(definitions))
+    assert brain.versions == {"churn": 0, "recs": 0}
+    publish_online(client, 6)
+    brain = served.take(brain)
+    assert brain.versions == {"churn": 6, "recs": 0}
+    registry.add(state(), {}, "", 9)
+    registry.change(lambda one: one.with_shadow(1, 10))
+    assert served.take(brain) is brain, "a shadow serves nobody"
+    registry.change(lambda one: one.promoted(None, 11, force=True))
+    brain = served.take(brain)
+    assert brain.versions == {NAME: 1, "recs": 0}
+    assert isinstance(brain.churn, BatchModel)
+    publish_online(client, 7)
+    assert served.take(brain) is brain, "the online model learns on, and does not serve"
+    assert served.take(brain, anew=True).versions == {NAME: 1, "recs": 0}
+    registry.change(lambda one: one.rolled_back(12))
+    assert served.take(brain).versions == {"churn": 7, "recs": 0}
+
+
+@pytest.mark.parametrize("changes", [{"schema": 9}, {"payload": b"x"}, {"name": "other"}])
+def test_a_champion_that_cannot_be_read_is_refused_and_the_one_before_serves_on(
+    client: redis.Redis, definitions: Definitions, changes: dict[str, Any]
+) -> None:
+    registry, served = ModelRegistry(client), ServedModels(client)
+    publish_online(client, 4)
+    for weight in (1.0, 2.0):
+        registry.add(state(weight), {}, "", 9)
+    spoil(client, 2, **changes)
+    registry.change(lambda one: one.with_shadow(1, 10).promoted(None, 11, force=True))
+    brain = served.take(Brain(definitions))
+    assert brain.versions == {NAME: 1, "recs": 0}
+    registry.change(lambda one: one.with_shadow(2, 12).promoted(None, 13, force=True))
+    assert served.take(brain).versions == {NAME: 1, "recs": 0}
+    # A worker that starts now has nothing before it: the online model serves.
+    assert served.take(Brain(definitions)).versions == {"churn": 4, "recs": 0}
+    told = {one["version"]: one["state"] for one in listing(client) if one["model"] == NAME}
+    assert told == {2: "refused", 1: "shadow"}
+
+
+def test_a_shadow_that_cannot_be_read_is_not_compared(client: redis.Redis) -> None:
+    registry, clock, contest = ModelRegistry(client), [0.0], Contest()
+    contenders = Contenders(registry, lambda: clock[0])
+    contenders.bring(contest)
+    assert not contest.active
+    registry.add(state(), {}, "", 9)
+    registry.change(lambda one: one.with_shadow(1, 10))
+    contenders.bring_if_due(contest)
+    assert contest.shadow is None, "looked a moment ago"
+    clock[0] = 2.0
+    contenders.bring_if_due(contest)
+    assert (contest.active, contest.since_ms) == (True, 77)
+    registry.add(state(), {}, "", 9)
+    spoil(client, 2, payload=b"x")
+    registry.change(lambda one: one.with_shadow(2, 11))
+    clock[0] = 4.0
+    contenders.bring_if_due(contest)
+    assert not contest.active
+    assert "damaged" in contest.report().refused
+
+
+def test_one_list_of_all_that_is_served(client: redis.Redis) -> None:
+    registry = ModelRegistry(client)
+    assert [(one["model"], one["state"]) for one in listing(client)] == [
+        ("churn", "nothing learned yet"),
+        ("recs", "nothing learned yet"),
+    ]
+    publish_online(client, 3)
+    registry.add(state(), {"title": "tree", "data": {"examples": 5}, "metrics": {"auc": 0.7}}, "numpy 2", 9)
+    registry.change(lambda one: one.with_shadow(1, 10))
+    online, _, batch = listing(client)
+    assert (online["version"], online["state"], online["examples"]) == (3, "serves", 3)
+    assert (batch["version"], batch["state"], batch["library"], batch["metrics"]) == (
+        1,
+        "shadow",
+        "numpy 2",
+        {"auc": 0.7},
+    )
+    assert len(batch["checksum"]) == 32
