@@ -28,17 +28,13 @@ from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
 from models.profile import dedupe, update
 from models.profile.moved import Moved
 from models.profile.rest import rest
-from models.profile.state import Profile, Timer
+from models.profile.state import Profile
 from models.wire import Input, lane_of
 
 
 @dataclass(slots=True)
 class Turn:
-    """One call of :func:`decide`: what its parts share.
-
-    `before`: what was known of a user before the event at hand. `moved`: who is called otherwise now; their profile is
-    None.
-    """
+    """One call of :func:`decide`. `before`: known before the event at hand. `moved`: merged into others by now."""
 
     batch: Batch
     lane: LaneState
@@ -96,7 +92,7 @@ def decide(
             if profile is None:
                 continue
         touched[user] = profile
-        if is_duplicate(profile, event.digest, event.record.broker_ms) and not identity.came_back(event):
+        if is_duplicate(profile, event.digest, event.record.broker_ms):
             lane.duplicate += 1
             continue
         lane.applied += 1
@@ -354,7 +350,7 @@ def _fire(turn: Turn, user: str, profile: Profile, watermark: int) -> None:
     due = [timer for timer in profile.timers if timer.due <= watermark]
     if due:
         profile.timers = [timer for timer in profile.timers if timer.due > watermark]
-        for timer in sorted(due, key=_by_due):
+        for timer in sorted(due, key=lambda timer: (timer.due, timer.rule)):
             campaigns.on_timer(turn, user, profile, timer)
     while profile.tick_due and profile.tick_due * 1000 <= watermark:
         _tick(turn, user, profile)
@@ -383,10 +379,6 @@ def _tick(turn: Turn, user: str, profile: Profile) -> None:
     dedupe.rotate(profile, turn.batch.broker_ms)
     churn.schedule(profile, churn.slot_of(user), at, rules)
     rest(profile, at, turn.brain.index.longest_window_ms + turn.brain.index.longest_expiry_ms, turn.brain.orders_ms)
-
-
-def _by_due(timer: Timer) -> tuple[int, str]:
-    return timer.due, timer.rule
 
 
 def _index(turn: Turn) -> None:

@@ -153,7 +153,7 @@ class Envelope(BaseModel):
     context: dict[str, Any] | None = None
     integrations: dict[str, Any] | None = None
     groupId: str | None = None
-    previousId: str | None = None
+    previousId: UserId | None = Field(None, description="of an alias: the id that is given up for `userId`")
 
     @model_validator(mode="after")
     def _has_user(self) -> Envelope:

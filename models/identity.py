@@ -47,8 +47,7 @@ def _leave(turn: Turn, profile: Profile, event: Input) -> None:
         to=to, at=event.at, seen=profile.seen, seen_before=profile.seen_before, seen_since=profile.seen_since
     )
     if profile.events:
-        # The ids stay: what is sent again under the old id comes here first.
-        profile.seen, profile.seen_before, profile.seen_since, profile.indexed_due_ms = b"", b"", 0, 0
+        profile.indexed_due_ms = 0
         ident = effect_id("identity", "merge", user, event.message_id)
         out.forwards.append(departing(user, profile, to, lane_of(to, turn.batch.lanes), event.at, ident))
     turn.rows[:] = [row for row in turn.rows if row.profile is not profile]  # the score is that of who they are now
@@ -91,9 +90,9 @@ def redirected(turn: Turn, event: Input) -> Profile | None:
     hops, here = hops_of(event), (user, redirect.to, redirect.at)
     if here in hops:
         if max(hops[hops.index(here) :], key=_latest) == here:
-            return _revive(turn, user, redirect)
+            return _revive(turn, event, redirect)
     else:
-        if dedupe.is_duplicate(redirect, event.digest, event.record.broker_ms) and not came_back(event):
+        if dedupe.is_duplicate(redirect, event.digest, event.record.broker_ms):
             lane.duplicate += 1
             return None
         lane.dedupe_overflow += dedupe.overflow(redirect)
@@ -117,19 +116,14 @@ def _latest(hop: Hop) -> tuple[int, str]:
     return hop[2], hop[0]
 
 
-def came_back(event: Input) -> bool:
-    """Whether a record was here before, went on through redirects, and is back: it was seen, but not applied."""
-    return bool(event.record.headers) and any(hop[0] == event.user for hop in hops_of(event))
+def _revive(turn: Turn, event: Input, redirect: Moved) -> Profile:
+    """The user is one again; what was known of them is on its way round the circle.
 
-
-def _revive(turn: Turn, user: str, redirect: Moved) -> Profile:
-    """The user is one again; what was known of them is on its way round the circle."""
-    profile = turn.profiles[user] = Profile(
-        seen=redirect.seen,
-        seen_before=redirect.seen_before,
-        seen_since=redirect.seen_since,
-        indexed_due_ms=redirect.indexed_due_ms,
-    )
+    So are the ids seen. Those that the redirect knows are of records that went on, and come back.
+    """
+    user = event.user
+    since = event.record.broker_ms // 1000
+    profile = turn.profiles[user] = Profile(seen_since=since, indexed_due_ms=redirect.indexed_due_ms)
     del turn.moved[user]
     turn.out.moved.pop(user, None)
     return profile

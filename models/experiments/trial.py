@@ -186,6 +186,12 @@ class Trial:
             found.append(self._step)
         return found
 
+    def weights_of(self, exposure: Exposure) -> str | None:
+        """Weights in force at an exposure, as counters name them; None: a bandit's, which has others by now."""
+        if self.experiment.allocation is not None and exposure.parts[-1:] != [self._step]:
+            return None
+        return self.weights
+
     def segments(self, exposure: Exposure) -> Iterable[str]:
         """Parts of the users that the exposure counts in; the first is that of all."""
         yield ""

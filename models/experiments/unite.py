@@ -47,11 +47,9 @@ def unite(out: Outcome, trials: Iterable[Trial], target: Trials, source: Trials,
             now.values = {}
         else:
             _orders_anew(trial, now, both.purchases, before)
-        users = 0
         for exposure, _ in before:
-            users -= _count(out, trial, exposure, -1)
-        users += _count(out, trial, now, 1)
-        out.count(trial.key, fields.WEIGHTS + trial.weights, users)
+            _count(out, trial, exposure, -1)
+        _count(out, trial, now, 1)
     both.purchases = both.purchases[-ORDERS:]
 
 
@@ -73,12 +71,14 @@ def _brought(trial: Trial, meter: Meter, side: Side, exposure: Exposure | None, 
     return sum(worth(order, trial, money=money) for order in counted)
 
 
-def _count(out: Outcome, trial: Trial, exposure: Exposure | None, sign: int) -> int:
-    """Add or take away what a user brings; says whether that is anything."""
+def _count(out: Outcome, trial: Trial, exposure: Exposure | None, sign: int) -> None:
+    """Add or take away what a user brings, if that is anything."""
     if exposure is None or exposure.flags & UNCOUNTED or exposure.variant not in trial.variant_by_code:
-        return 0
+        return
     contribute(out, trial, exposure, sign=sign)
-    return 1
+    weights = trial.weights_of(exposure)
+    if weights is not None:
+        out.count(trial.key, fields.WEIGHTS + weights, sign)
 
 
 def _earliest(held: Sequence[Exposure]) -> Exposure:

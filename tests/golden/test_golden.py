@@ -5,10 +5,12 @@ A case that changes is a change of behaviour: say so in the change that makes it
 
 from typing import Any
 
+from models.brain import Brain
 from models.decisions import effect_id
 from models.experiments.tally import tally
 from models.offers.recs import Recs
 from models.wire import Record, lane_of
+from support.identities import Lanes, alias
 from support.lane import DAY_MS, HOUR_MS, MINUTE_MS, LaneRig, Published, identify, ms, order, shipped, track
 
 MONDAY = ms("2010-03-01 10:00")  # a winter's day: London keeps UTC
@@ -331,3 +333,32 @@ def test_G011_inputs_merged_by_event_time() -> None:  # noqa: N802
     ]
     assert profile.cart == [("85123A", "White lantern", 255)]
     assert messages(lane.until(MONDAY + 2 * HOUR_MS)) == [("abandoned-cart", "SendEmail", None)]
+
+
+def test_G012_a_visitor_signs_in() -> None:  # noqa: N802
+    """A cart without a name, then an alias: the reminder goes to who it is.
+
+    ::
+
+    10:00 anna       10:05 cookie     10:20          10:40         11:05
+    identify         add              alias          view cookie   timer: SendEmail to anna
+    """
+    lanes = Lanes(Brain(shipped()), 2, twice=True)
+    told = identify("anna", MONDAY, name="Anna", email="anna@x.test", consent={"email": True})
+    lanes.feed("profiles", "anna", told)
+    lanes.feed("clickstream", "cookie", add(MONDAY + 5 * MINUTE_MS, "cookie"))
+    lanes.feed("profiles", "anna", alias("cookie", "anna", MONDAY + 20 * MINUTE_MS))
+    lanes.settle()
+    lanes.feed("clickstream", "cookie", view(MONDAY + 40 * MINUTE_MS, "cookie"))
+    lanes.settle()
+    lanes.until(MONDAY + 2 * HOUR_MS)
+    (sent,) = lanes.on("messages")
+    assert (sent["campaign"], sent["type"], sent["user"], sent["to"]) == (
+        "abandoned-cart",
+        "SendEmail",
+        "anna",
+        "anna@x.test",
+    )
+    assert [item["name"] for item in sent["data"]["items"]] == ["White lantern"]
+    assert [(seen["user"], seen["experiment"]) for seen in lanes.on("exposures")] == [("anna", "cart-subject")]
+    assert (lanes.profile("anna").events, lanes.who("cookie")) == (3, "anna")

@@ -270,3 +270,32 @@ def test_a_merge_that_is_none_is_refused_or_put_aside() -> None:
     forged = Record(0, 0, b"ben", b'{"type":"merge","userId":"ben","messageId":"m"}', [("kairos-origin", b"x")])
     with pytest.raises(ValueError, match="previousId"):
         rig.feed("profiles", forged)
+
+
+def test_what_went_along_with_the_profile_is_known_there(lanes: Lanes) -> None:
+    """A lane whose Redis went back may forward what had gone along with the profile the first time."""
+    bought = order(A, NOON, mid="o1")
+    lanes.feed("purchases", A, bought)
+    lanes.feed("profiles", A, alias(A, B, NOON + 1))
+    lanes.settle()
+    place = {"lane": 9, "epoch": 2, "seq": 1, "n": 0, "origin": "o1", "user": B}
+    again = Record(0, 0, B.encode(), bought, [(f"kairos-{name}", str(value).encode()) for name, value in place.items()])
+    before = lanes.count("duplicate")
+    lanes.rigs[lane_of(B, lanes.lanes)].feed("profiles", again)
+    assert (lanes.profile(B).orders, lanes.count("duplicate")) == (1, before + 1)
+    assert lanes.balanced()
+
+
+def test_a_record_that_is_sent_again_after_a_circle_counts_once(lanes: Lanes) -> None:
+    lanes.feed("clickstream", A, view(A, NOON, "before"))
+    lanes.feed("profiles", A, alias(A, B, NOON + 1))
+    lanes.settle()
+    lanes.feed("clickstream", A, view(A, NOON + 2, "between"))
+    lanes.settle()
+    lanes.feed("profiles", B, alias(B, A, NOON - 1))  # late: the other one is the last
+    lanes.settle()
+    assert lanes.who(B) == A
+    for mid in ("before", "between"):
+        lanes.feed("clickstream", A, view(A, NOON, mid))
+        lanes.settle()
+    assert lanes.profile(A).events == 2
