@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from config.overrides import Override
+from models.profile.moved import Moved, encode_moved
 from models.wire import lane_of
 from services.state import keys
 from services.state.experiments import ExperimentStore
@@ -111,3 +112,18 @@ def test_what_cannot_be_answered(page: PageServer, path: str, code: int) -> None
         page.get(path)
     assert refused.value.code == code
     refused.value.close()
+
+
+def test_a_user_who_was_merged_into_another_one_gets_that_ones_variant(client: redis.Redis, page: PageServer) -> None:
+    shop = ExperimentShop(experiment(metrics=[ORDERED], coverage=0.8))
+    for number in range(20):
+        cookie, user = f"cookie-{number}", f"known-{number}"
+        shop.rig.feed("clickstream", track("Product Viewed", user, START + HOUR_MS))
+        client.set(keys.profile(lane_of(user, LANES), user), shop.store.profiles[user])
+        client.set(keys.profile(lane_of(cookie, LANES), cookie), encode_moved(Moved(to=user)))
+        asked, told = ask(page, cookie), ask(page, user)
+        assert (asked["variant"], asked["why"]) == (told["variant"], told["why"])
+    # A circle that no event has met yet is nobody.
+    for one, other in (("round", "about"), ("about", "round")):
+        client.set(keys.profile(lane_of(one, LANES), one), encode_moved(Moved(to=other)))
+    assert ask(page, "round")["why"] in {"assigned", "outside"}
