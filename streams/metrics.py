@@ -10,7 +10,7 @@ from typing import Any
 from models.chunk import Batch
 from models.decisions import ChurnAlert, MessageCommand, OfferDecision
 from models.outcome import Outcome
-from models.wire import Input
+from models.wire import MERGED, Input
 from services.state.live import TailKind
 from services.state.step import Done
 from streams.guard import DeadLetterGuard
@@ -81,7 +81,8 @@ class DecideMeter:
     def _look(self, batch: Batch, outcome: Outcome) -> None:
         at = int(time.time() * 1000)
         for event in batch.inputs[-2:]:
-            self._tails["events"].append(_event_item(event, at))
+            if event.type != MERGED:  # a lane's own record, which has no time
+                self._tails["events"].append(_event_item(event, at))
         for effect in outcome.effects:
             if isinstance(effect, ChurnAlert):
                 self.alerts += 1

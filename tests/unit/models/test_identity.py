@@ -299,3 +299,29 @@ def test_a_record_that_is_sent_again_after_a_circle_counts_once(lanes: Lanes) ->
         lanes.feed("clickstream", A, view(A, NOON, mid))
         lanes.settle()
     assert lanes.profile(A).events == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"previousId": "x" * 201, "userId": B}, "missing_user"),
+        ({"previousId": A, "userId": "x" * 201}, "missing_user"),
+        ({"previousId": A}, "missing_user"),
+        ({"previousId": [A], "userId": B}, "wrong_type"),
+        ({"previousId": A, "userId": B, "timestamp": "yesterday"}, "bad_timestamp"),
+    ],
+)
+def test_an_alias_that_cannot_be_read(said: dict[str, object], reason: str) -> None:
+    lanes = Lanes(BRAIN, 2)
+    lanes.feed("profiles", B, json.dumps({"type": "alias", **said}).encode())
+    lanes.settle()
+    assert [letter["reason"] for letter in lanes.on("dead-letters")] == [reason]
+    assert lanes.balanced()
+
+
+def test_ids_may_be_numbers_and_the_remaining_one_a_cookie() -> None:
+    lanes = Lanes(BRAIN, 4)
+    for said in ({"previousId": 4711, "userId": 17850}, {"previousId": "17850", "anonymousId": A}):
+        lanes.feed("profiles", B, json.dumps({"type": "alias", "timestamp": "2010-03-01", **said}).encode())
+    lanes.settle()
+    assert lanes.who("4711") == A
