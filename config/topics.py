@@ -50,6 +50,8 @@ INPUT_NAMES: tuple[str, ...] = tuple(topic.name for topic in INPUTS)
 
 # Partition of `training` that each model reads (one model, one partition, one active learner).
 TRAINING_PARTITION = {"churn": 0, "recs": 1}
+# Models that read along in another model's partition; decide does not need them.
+TRAINING_ALONG = {"demand": "recs"}
 
 
 def partitions_of(topic: Topic, lanes: int) -> int:

@@ -14,7 +14,7 @@ import structlog
 from faust.types import TP
 
 from config.settings import Settings
-from config.topics import TRAINING, TRAINING_PARTITION
+from config.topics import TRAINING, TRAINING_ALONG, TRAINING_PARTITION
 from models.errors import FenceError, TransientError
 from services.state.learn_store import LearnStore
 from services.state.live import publish_worker, retire_worker
@@ -22,6 +22,7 @@ from services.state.redis_lane import connect, translated
 from services.state.registry import ModelRegistry
 from streams.app import build_app
 from streams.learn_lane import LearnLane, Pace
+from streams.learn_lanes import LearnLanes
 from streams.shadow import Contenders
 from streams.transport import Chunk, chunk_consumer, set_partition_hooks, set_position_source
 from streams.vitals import Watchdog, vitals_of
@@ -55,7 +56,12 @@ class LearnRole:
         store = LearnStore(self._redis)
         contenders = Contenders(ModelRegistry(self._redis), time.monotonic)
         self._lanes = {
-            partition: LearnLane(model, store, wall_ms, time.monotonic, pace, contenders)
+            partition: LearnLanes(
+                [
+                    LearnLane(name, store, wall_ms, time.monotonic, pace, contenders)
+                    for name in (model, *(along for along, owner in TRAINING_ALONG.items() if owner == model))
+                ]
+            )
             for model, partition in TRAINING_PARTITION.items()
         }
         self._locks = {partition: asyncio.Lock() for partition in self._lanes}
@@ -147,7 +153,10 @@ class LearnRole:
         return [] if self._positioned else ["the brokers have not given it its partitions yet"]
 
     def _told(self) -> dict[str, Any]:
-        return {"models": {self._lanes[p].model: self._lanes[p].session.version for p in sorted(self._held)}}
+        return {"models": self._versions()}
+
+    def _versions(self) -> dict[str, int]:
+        return {name: version for p in sorted(self._held) for name, version in self._lanes[p].versions.items()}
 
     async def _commit_if_due(self, partition: int) -> None:
         lane = self._lanes[partition]
@@ -181,8 +190,8 @@ class LearnRole:
         for partition in sorted(self._held):
             end = consumer.log_end(TP(TRAINING.name, partition))
             if end is not None:
-                lag[f"{TRAINING.name}-{partition}"] = max(0, end - self._lanes[partition].session.offset)
-        marks = {f"{TRAINING.name}-{p}": self._lanes[p].session.offset for p in self._held}
+                lag[f"{TRAINING.name}-{partition}"] = max(0, end - self._lanes[partition].offset)
+        marks = {f"{TRAINING.name}-{p}": self._lanes[p].offset for p in self._held}
         stuck = self._watchdog.look(lag, marks, now_s)
         if stuck:
             await self._app.crash(RuntimeError(stuck))
@@ -193,8 +202,8 @@ class LearnRole:
             "events_per_s": (self._learned - before) / max(now_s - since_s, 1e-3),
             "batches_total": self._batches,
             "lag": lag,
-            "snapshots": {self._lanes[p].model: self._lanes[p].session.version for p in sorted(self._held)},
-            "refused_total": sum(self._lanes[p].session.refused_total for p in self._held),
+            "snapshots": self._versions(),
+            "refused_total": sum(self._lanes[p].refused_total for p in self._held),
             "cpu_s": usage.ru_utime + usage.ru_stime,
         }
         try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from river import linear_model, optim, preprocessing, time_series
+
+from models.errors import IncompatibleSnapshotError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -122,15 +124,35 @@ class Series:
                 self.errors[h] = self.errors[h] * ERROR_DECAY + gap
                 self.actual[h] = self.actual[h] * ERROR_DECAY + abs(value)
                 off[h] = (gap, abs(value))
-        if not self.history or (self._unit == 1.0 and value > 0.0 and not any(self.history)):
-            self._unit = max(abs(value), LEAST) if value else 1.0
+        self._take(value)
+        for h in self.horizons:
+            self._said[h].append(self.members(h))
+        return off
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain state; the methods are made again from the history."""
+        return {
+            "history": np.array(self.history),
+            "errors": [self.errors[h].copy() for h in self.horizons],
+            "actual": [self.actual[h] for h in self.horizons],
+            "said": [np.array(self._said[h]).reshape(len(self._said[h]), len(MEMBERS)) for h in self.horizons],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the one that was snapshotted."""
+        for value in state["history"].tolist():
+            self._take(value)
+        self.errors = {h: errors.copy() for h, errors in zip(self.horizons, state["errors"], strict=True)}
+        self.actual = dict(zip(self.horizons, state["actual"], strict=True))
+        self._said = {h: list(said.copy()) for h, said in zip(self.horizons, state["said"], strict=True)}
+
+    def _take(self, value: float) -> None:
+        if not any(self.history) and value:
+            self._unit = max(abs(value), LEAST)
         self.history.append(value)
         self._smooth.learn_one(value)
         self._moving.learn_one(self._inside(value), _ONE)  # type: ignore[no-untyped-call]
         self._steady.learn_one(value / self._unit, _ONE)  # type: ignore[no-untyped-call]
-        for h in self.horizons:
-            self._said[h].append(self.members(h))
-        return off
 
     def members(self, weeks: int) -> FloatArray:
         """Forecast of each of `MEMBERS`, none below 0."""
@@ -225,6 +247,33 @@ class Demand:
             return Forecast(0.0, np.zeros(len(MEMBERS)), np.full(len(MEMBERS), 1.0 / len(MEMBERS)))
         members, weights = series.members(weeks), self.weights(series, weeks)
         return Forecast(float(weights @ members), members, weights)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain state."""
+        return {
+            "members": list(MEMBERS),
+            "horizons": list(self.horizons),
+            "errors": [self.errors[h].copy() for h in self.horizons],
+            "actual": [self.actual[h] for h in self.horizons],
+            "series": {name: series.snapshot() for name, series in self.series.items()},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the one that was snapshotted.
+
+        Raises
+        ------
+        IncompatibleSnapshotError
+            It had other methods or horizons.
+        """
+        if (state.get("members"), state.get("horizons")) != (list(MEMBERS), list(self.horizons)):
+            raise IncompatibleSnapshotError(f"not a state of {NAME} with these methods and horizons")
+        self.errors = {h: errors.copy() for h, errors in zip(self.horizons, state["errors"], strict=True)}
+        self.actual = dict(zip(self.horizons, state["actual"], strict=True))
+        self.series = {}
+        for name, entry in state["series"].items():
+            self.series[name] = Series(self.horizons)
+            self.series[name].restore(entry)
 
     def weights(self, series: Series, weeks: int) -> FloatArray:
         """Weight of each of `MEMBERS`, adding up to 1."""

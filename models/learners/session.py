@@ -13,8 +13,9 @@ import numpy as np
 from models.decisions import BasketExample, ChurnExample
 from models.errors import ConfigurationError, FenceError, IncompatibleSnapshotError
 from models.features import churn
-from models.learners import linear
+from models.learners import demand, linear
 from models.learners.contest import Comparison, Contest
+from models.learners.demand_model import DemandModel
 from models.learners.envelope import Envelope, pack_state, unpack_state
 from models.learners.pool import Pool
 from models.learners.recommender import Recommender
@@ -182,7 +183,8 @@ class RecsModel:
         self.items.restore(state)
 
 
-MODELS: Final[dict[str, type[ChurnModel] | type[RecsModel]]] = {
+MODELS: Final[dict[str, type[ChurnModel] | type[RecsModel] | type[DemandModel]]] = {
+    demand.NAME: DemandModel,
     linear.NAME: ChurnModel,
     recs.NAME: RecsModel,
 }
@@ -193,7 +195,7 @@ class LearnSession:
 
     Parameters
     ----------
-    model : ``churn`` or ``recs``.
+    model : ``churn``, ``recs`` or ``demand``.
 
     Notes
     -----
@@ -257,7 +259,7 @@ class LearnSession:
             if position is not None:
                 self._positions[position[0]] = position[1]
         self.offset = max(self.offset, end)
-        self.changed = self.changed or applied.learned > 0
+        self.changed = self.changed or (applied.learned > 0 and self._worth_publishing())
         self.learned_total += applied.learned
         self.duplicates_total += applied.duplicates
         self.refused_total += len(applied.refused)
@@ -290,6 +292,13 @@ class LearnSession:
             meta=self.model.meta(),
             payload=self.model.payload(),
         )
+
+    def _worth_publishing(self) -> bool:
+        """Whether what was learned shows: demand is told anew when a week is over, everything else at once."""
+        if not isinstance(self.model, DemandModel):
+            return True
+        renewed, self.model.renewed = self.model.renewed, False
+        return renewed
 
     def checkpoint(self) -> bytes:
         """Everything needed to go on, as bytes."""
