@@ -7,7 +7,8 @@ change once a day at most, and only users whose window has closed change them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from config.experiment import Experiment
@@ -66,9 +67,10 @@ def ledger(counts: Mapping[str, int]) -> Ledger:
     cells: dict[tuple[int, int], dict[str, int]] = {}
     for name, value in counts.items():
         before, found, after = name.partition(f"|{STEP}")
-        if not found or not value:
+        if not found:
             continue
         if name.startswith(WEIGHTS):
+            # Whatever it counts: two users who turn out to be one are taken off the shares of that day.
             shares[int(after)] = tuple(float(text) for text in before.removeprefix(WEIGHTS).split(","))
         else:
             step, _, rest = after.partition("|")
@@ -91,7 +93,17 @@ def by_batches(now: Counted, counts: Mapping[str, int], experiment: Experiment, 
     for metric in experiment.metrics:
         matured[metric.id] = found.batches(experiment, metric, last_day(experiment, metric, watermark))
         every[metric.id] = found.batches(experiment, metric)
-    return replace(now, epochs=found.epochs(experiment), batches=matured, early=every)
+    epochs = found.epochs(experiment)
+    return replace(now, shares=_expected(now.shares, epochs), epochs=epochs, batches=matured, early=every)
+
+
+def _expected(shares: Mapping[str, float], epochs: Sequence[Epoch]) -> Mapping[str, float]:
+    """Share of the users that each variant should have: the propensities of all users, added."""
+    users = sum(sum(epoch.counts) for epoch in epochs)
+    if users <= 0:
+        return shares
+    sums = (math.fsum(sum(epoch.counts) * epoch.weights[place] for epoch in epochs) for place in range(len(shares)))
+    return {name: total / users for name, total in zip(shares, sums, strict=True)}
 
 
 def next_shares(experiment: Experiment, now: Counted, watermark: int, decided: Override | None) -> Override | None:

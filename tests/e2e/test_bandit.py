@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
 from config.experiment import Experiment
 from config.settings import Settings
@@ -19,6 +20,7 @@ from models.experiments.allocation import ledger
 from models.experiments.fields import DAY_MS
 from services.bus import Publisher, create_topics
 from services.bus.reader import read_topic
+from services.cli.main import app
 from services.embedded.stack import EmbeddedStack
 from services.jobs.audit import run_audit
 from services.state.counters import read_some_counters
@@ -119,7 +121,23 @@ def ticks(bus: Publisher, at: int) -> None:
     bus.flush()
 
 
-def test_shares_move_and_the_audit_agrees(stack: EmbeddedStack) -> None:
+def off_policy(folder: Path) -> None:
+    """What a policy would have earned, from what was recorded: more than the log's for always `named`."""
+    out = folder / "bandit.json"
+    command = ["evaluate", "bandit", "--experiment", "subject", "--json", str(out), "--seeds", "3"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    found = json.loads(out.read_text())
+    assert found["rows"] == 600  # the last two days are inside their window
+    assert found["protocol"]["best_fixed_action"] == "named"
+    assert found["baselines"]["best_fixed_action"]["snips"] == pytest.approx(0.5, abs=0.06)
+    assert found["metrics"]["dr"] == pytest.approx(0.5, abs=0.1)
+    unknown = CliRunner().invoke(app, [*command, "--metric", "ordred"])
+    assert unknown.exit_code == 2
+    assert "one of ordered" in unknown.output
+
+
+def test_shares_move_and_the_audit_agrees(stack: EmbeddedStack, tmp_path: Path) -> None:
     with closing(connect(stack.env()["KAIROS_REDIS__URL"])) as redis, Publisher(stack.bootstrap) as bus:
         for day in range(6):
             a_day(stack, bus, redis, day)
@@ -145,5 +163,6 @@ def test_shares_move_and_the_audit_agrees(stack: EmbeddedStack) -> None:
     assert card is not None
     assert card["allocation"]["shares"]["named"] > 0.9
     assert not card["sample_ratio"]["alarm"]
+    off_policy(tmp_path)
     report = run_audit(Settings())
     assert report.ok, report.sentences()

@@ -46,7 +46,11 @@ def read_log(path: Path, columns: str = "", context: Sequence[str] = ()) -> Log:
     ConfigurationError
         A column is missing or no number, or a propensity is not in (0, 1]; names the row.
     """
-    table = read_table(path)
+    return log_of(read_table(path), path, columns, context)
+
+
+def log_of(table: pa.Table, path: Path, columns: str = "", context: Sequence[str] = ()) -> Log:
+    """The log that a table holds, see :func:`read_log`; `path` : what errors name."""
     mapping = parse_columns(columns, ("action", "reward", "propensity"))
     for name in (*mapping.values(), *context):
         if name not in table.column_names:

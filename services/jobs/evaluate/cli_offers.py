@@ -7,11 +7,14 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from services.jobs.evaluate.bandit import evaluate_bandit, read_log
+from services.bootstrap import DATA_DIR
+from services.jobs.evaluate.bandit import evaluate_bandit, log_of
 from services.jobs.evaluate.cli import evaluate_app
 from services.jobs.evaluate.interactions import read_interactions
 from services.jobs.evaluate.present import finish, watched
 from services.jobs.evaluate.recommend import evaluate_next_basket, evaluate_next_item
+from services.jobs.evaluate.tables import read_table
+from services.jobs.experiments.log import recorded
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")]
 Columns = Annotated[str, typer.Option(help="Column mapping, e.g. item_id=stock_code,name=description.")]
@@ -55,14 +58,27 @@ def next_item(
 
 @evaluate_app.command()
 def bandit(
-    data: Annotated[Path, typer.Option(help="CSV, Parquet or JSON lines: action, reward, propensity and context.")],
+    data: Annotated[
+        Path | None, typer.Option(help="CSV, Parquet or JSON lines: action, reward, propensity and context.")
+    ] = None,
+    experiment: Annotated[str, typer.Option(help="Instead of a file: what was recorded of this experiment.")] = "",
     json_path: Json = None,
     columns: Annotated[str, typer.Option(help="Column mapping, e.g. action=variant,propensity=p.")] = "",
     context: Annotated[str, typer.Option(help="Context columns a,b; without it, all others.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Shuffles of the file.")] = 10,
+    metric: Annotated[str, typer.Option(help="Reward of an experiment; without it, what its bandit goes by.")] = "",
+    data_dir: Annotated[Path, typer.Option(help="Folder of the running stack.")] = DATA_DIR,
 ) -> None:
-    """Bandit: what would Kairos have earned in place of the policy that wrote the log? Replay, IPS, SNIPS, DR."""
+    """Bandit: what would Kairos have earned in place of the policy that wrote the log? Replay, IPS, SNIPS, DR.
+
+    With --experiment the log is that of the running service: whom it gave which variant, with which probability, and
+    what the user brought until the window closed. Context: hour and weekday of the exposure.
+    """
     names = [name.strip() for name in context.split(",") if name.strip()]
-    with watched("bandit", "shuffle", data) as told:
-        result = evaluate_bandit(read_log(data, columns, names), seeds, told)
+    if (data is None) == (not experiment):
+        raise typer.BadParameter("a file or an experiment", param_hint="--data or --experiment")
+    path = Path(experiment) if data is None else data
+    with watched("bandit", "shuffle", path) as told:
+        table = read_table(path) if data is not None else recorded(experiment, data_dir, metric)
+        result = evaluate_bandit(log_of(table, path, columns, names), seeds, told)
     finish(result, json_path)

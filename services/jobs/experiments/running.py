@@ -79,7 +79,7 @@ def running_one(settings: Settings, name: str) -> Running:
     ConfigurationError
         There is none of this name.
     """
-    experiment = _known(settings, name)
+    experiment = known_experiment(settings, name)
     with _store(settings) as (store, _):
         _, record = store.load(name)
         return Running(experiment, _current(experiment, store.result(name)), store.overrides().get(name), record)
@@ -94,7 +94,7 @@ def result_of(name: str, data_dir: Path) -> Document:
         There is no experiment (and no file) of this name, or the judge has not looked at it yet.
     """
     settings = settings_for(data_dir)
-    experiment = _known(settings, name)
+    experiment = known_experiment(settings, name)
     with _store(settings) as (store, _):
         card = _current(experiment, store.result(name))
     if card is None:
@@ -119,7 +119,7 @@ def stop(settings: Settings, name: str, reason: str, winner: str | None = None) 
     ConfigurationError
         There is no such experiment or variant, or it was stopped before.
     """
-    experiment = _known(settings, name)
+    experiment = known_experiment(settings, name)
     if winner is not None and winner not in {variant.id for variant in experiment.variants}:
         names = ", ".join(variant.id for variant in experiment.variants)
         raise ConfigurationError(f"unknown_variant: {name} has no variant {winner!r}", remedy=f"one of {names}")
@@ -144,7 +144,14 @@ def stop(settings: Settings, name: str, reason: str, winner: str | None = None) 
     return override
 
 
-def _known(settings: Settings, name: str) -> Experiment:
+def known_experiment(settings: Settings, name: str) -> Experiment:
+    """Definition of an experiment.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none of this name.
+    """
     experiments = load_definitions(settings.config_dir, check_templates=False).experiment_by_id
     if name not in experiments:
         known = ", ".join(experiments) or "none is defined"

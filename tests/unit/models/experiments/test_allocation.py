@@ -17,7 +17,9 @@ from models.experiments.segments import breakdown
 from models.experiments.sums import Mean
 from models.experiments.tally import expected_shares
 from models.experiments.watch import adopted, look
-from support.experiment_shop import ExperimentShop, experiment
+from support.experiment_shop import START, ExperimentShop, experiment
+from support.identities import Lanes, alias
+from support.lane import DAY_MS, HOUR_MS, definitions, order, track
 
 ARMS = [{"id": "a", "weight": 0.5}, {"id": "b", "weight": 0.5}]
 BETTER = {"a": 0.2, "b": 0.5}
@@ -252,3 +254,26 @@ def test_users_whose_shares_are_not_known_yet_wait() -> None:
     found = ledger(counts)
     one = ExperimentShop(experiment(variants=ARMS, allocation="bandit")).experiments[0]
     assert found.batches(one, one.metrics[0]) == [Batch((0.5, 0.5), (Mean(0, 0, 0), Mean(2, 0, 0)))]
+
+
+def test_two_users_who_are_one_count_by_the_first_exposure() -> None:
+    """Whoever came first, by the shares of that day; what names shares is there even where nobody is left."""
+    rules = definitions(experiments=[experiment(variants=ARMS, allocation="bandit")])
+    later = Override(experiment="test", step=1, weights=(0.1, 0.9))
+    lanes = Lanes(Brain(rules), 1)
+    lanes.feed("clickstream", "anna", track("Product Viewed", "anna", START))
+    lanes.rigs[0].brain = Brain(overlaid(rules, {"test": later}))
+    lanes.feed("clickstream", "ben", track("Product Viewed", "ben", START + DAY_MS))
+    lanes.feed("purchases", "ben", order("ben", START + DAY_MS + HOUR_MS))
+    lanes.feed("profiles", "ben", alias("ben", "anna", START + DAY_MS + 2 * HOUR_MS))
+    lanes.settle()
+    lanes.feed("clickstream", "cat", track("Product Viewed", "cat", START + DAY_MS + 3 * HOUR_MS))
+    one = rules.experiments[0]
+    counts = lanes.rigs[0].counters("exp:test")
+    epochs = {epoch.weights: sum(epoch.counts) for epoch in ledger(counts).epochs(one)}
+    assert epochs == {(0.5, 0.5): 1, (0.1, 0.9): 1}
+    assert counts["w|0.1,0.9|step=1"] + counts["w|0.5,0.5|step=0"] == 2
+    first = ledger(counts).batches(one, one.metrics[0])[0]
+    assert [arm.n for arm in first.rewards if arm.n] == [1]
+    now = by_batches(counted(counts, one, 0), counts, one, 0)
+    assert now.shares == {"a": 0.3, "b": 0.7}

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from models.errors import ConfigurationError
 from models.offers.off_policy import dr, ips, snips
+from services.cli.main import app
 from services.jobs.evaluate.bandit import Log, evaluate_bandit, read_log
 
 
@@ -106,3 +108,10 @@ def test_bad_logs_are_refused(tmp_path: Path, text: str, said: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=said):
         read_log(path)
+
+
+@pytest.mark.parametrize("words", [[], ["--data", "a.csv", "--experiment", "subject"]])
+def test_a_file_or_an_experiment(words: list[str]) -> None:
+    done = CliRunner().invoke(app, ["evaluate", "bandit", *words])
+    assert done.exit_code == 2
+    assert "a file or an experiment" in done.output
