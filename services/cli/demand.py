@@ -35,7 +35,7 @@ def demand(
     ends = datetime.fromtimestamp(known.week_ends_ms / 1000, UTC) - timedelta(days=1)
     table = Table(title=f"units a week up to Sunday, {ends:%d %b %Y}", title_justify="left")
     for name in ("", "last four weeks", "next week", "in four weeks", "weeks known"):
-        table.add_column(name, justify="left" if not name else "right")
+        table.add_column(name, justify="left" if not name else "right", no_wrap=bool(name))
     wanted = [
         (label, expected)
         for name, expected in known.series.items()
