@@ -14,6 +14,7 @@ from models.decisions import BasketExample, ChurnExample
 from models.errors import ConfigurationError, FenceError, IncompatibleSnapshotError
 from models.features import churn
 from models.learners import demand, linear
+from models.learners.base import FloatArray
 from models.learners.contest import Comparison, Contest
 from models.learners.demand_model import DemandModel
 from models.learners.envelope import Envelope, pack_state, unpack_state
@@ -78,14 +79,18 @@ class ChurnModel:
         example = self._decode(value)
         if example.type != "churn" or example.label not in (0, 1) or len(example.x) != len(churn.RAW_NAMES):
             raise msgspec.ValidationError("not a churn example of this feature schema")
+        features = churn.expand(churn.as_matrix([example.x]))[0]
         if self.contest.active:
-            online = self.pool.served_at(churn.expand(churn.as_matrix([example.x]))[0], example.at)
+            online = self.pool.served_at(features, example.at)
             self.contest.note(example.user, example.at, example.x, example.label, online)
-        self.learn_example(example.x, example.label, example.at, example.known_at)
+        self._learn(features, example.label, example.at, example.known_at)
 
     def learn_example(self, x: Sequence[int], label: int, at_ms: int, known_ms: int) -> None:
         """Learn one raw vector with its label."""
-        self.pool.learn_one(churn.expand(churn.as_matrix([x]))[0], label, at_ms, known_ms)
+        self._learn(churn.expand(churn.as_matrix([x]))[0], label, at_ms, known_ms)
+
+    def _learn(self, features: FloatArray, label: int, at_ms: int, known_ms: int) -> None:
+        self.pool.learn_one(features, label, at_ms, known_ms)
         self._positives += label
         if self._first_label_ms is None:
             self._first_label_ms = known_ms

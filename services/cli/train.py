@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from services.jobs.train.examples import Examples
     from services.jobs.train.run import Trained
 
-SHOWN = ("auc", "log_loss", "brier", "calibration_error", "accuracy", "precision", "recall", "f1")
+SHOWN = {
+    "auc": "AUC",
+    "log_loss": "loss",
+    "brier": "Brier",
+    "calibration_error": "calib",
+    "accuracy": "acc",
+    "precision": "prec",
+    "recall": "recall",
+    "f1": "F1",
+}
 DAY_MS = 86_400_000
 T = TypeVar("T")
 
@@ -72,6 +81,7 @@ def churn(  # noqa: PLR0913, PLR0917 - one parameter per option
     from services.jobs.train.run import Plan, train
 
     console = Console(stderr=as_json)
+    until_ms = _or_exit(lambda: _until_ms(until))
     settings = settings_for(data_dir) if file is None or register else None
     if settings is not None and file is None:
         with console.status("Reading the topic training ..."):
@@ -92,7 +102,7 @@ def churn(  # noqa: PLR0913, PLR0917 - one parameter per option
         trained = _or_exit(
             lambda: train(
                 examples,
-                Plan(names, select, search, trials, seed, _until_ms(until)),
+                Plan(names, select, search, trials, seed, until_ms),
                 lambda title, done, total: bar.update(task, description=title, completed=done, total=total),
             )
         )
@@ -131,16 +141,18 @@ def _registered(trained: Trained, url: str, *, try_it: bool) -> int:
 def _show(trained: Trained, console: Console) -> None:
     data = trained.data
     table = Table(
+        box=None,
+        padding=(0, 1),
         title=f"{data['examples']:,} labelled examples, {data['judged']:,} of them judged after they were scored",
         title_justify="left",
     )
-    table.add_column("model")
-    for name in ("search", *SHOWN):
-        table.add_column(name.replace("_", " "), justify="right")
+    table.add_column("model", no_wrap=True)
+    for name in ("search", *SHOWN.values()):
+        table.add_column(name, justify="right")
     for one in trained.found:
-        loss = "" if one.search_loss != one.search_loss else f"{one.search_loss:.4f}"
+        loss = "" if one.search_loss != one.search_loss else f"{one.search_loss:.3f}"
         style = "bold" if one is trained.best else None
-        table.add_row(one.title, loss, *(f"{one.metrics[name]:.4f}" for name in SHOWN), style=style)
+        table.add_row(one.name, loss, *(f"{one.metrics[name]:.3f}" for name in SHOWN), style=style)
     console.print(table)
     told = ", ".join(f"{name} {value}" for name, value in trained.best.settings.items())
     console.print(f"Chosen by the search: {trained.best.title} ({told}); {trained.score_us} us CPU per score")

@@ -8,6 +8,7 @@ from typing import Any
 
 from config.definitions import Definitions
 from config.topics import INPUT_NAMES
+from models.learners.batch import NAME as BATCH
 from services.dashboard import words
 from services.dashboard.context import (
     Clock,
@@ -206,12 +207,17 @@ def _model(name: str, title: str, raw: RawLive) -> ModelVersion:
         published=words.seconds_of_day(snapshot.created_ms) if snapshot else "\N{EN DASH}",
         learned=learned,
         examples=examples,
-        words=_churn_words(snapshot) if name == "churn" else _recs_words(snapshot),
+        words=_churn_words(snapshot, raw) if name == "churn" else _recs_words(snapshot),
     )
 
 
-def _churn_words(snapshot: Snapshot | None) -> str:
+def _churn_words(snapshot: Snapshot | None, raw: RawLive) -> str:
     meta = snapshot.meta if snapshot else {}
+    promoted = [
+        figures["snapshots"][BATCH] for figures in _deciding(raw.workers) if BATCH in figures.get("snapshots", {})
+    ]
+    if promoted:
+        return f"batch version {max(map(int, promoted))} was promoted and scores; the online model learns on"
     outcomes = words.plural(int(meta.get("examples") or 0), "known outcome")
     if not meta.get("learned"):
         return f"not learned yet: a recency and frequency rule scores; {outcomes} so far"

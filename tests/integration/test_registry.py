@@ -17,6 +17,7 @@ from models.learners.contest import Contest
 from models.learners.envelope import Envelope
 from models.learners.session import ChurnModel
 from models.learners.standing import Standing
+from services.jobs.doctor.work import _models
 from services.jobs.models import listing
 from services.state import keys
 from services.state.registry import ModelRegistry
@@ -166,3 +167,16 @@ def test_one_list_of_all_that_is_served(client: redis.Redis) -> None:
         {"auc": 0.7},
     )
     assert len(batch["checksum"]) == 32
+
+
+def test_the_doctor_tells_what_was_promoted(client: redis.Redis) -> None:
+    registry = ModelRegistry(client)
+    registry.add(state(), {}, "", 9)
+    assert not list(_models(client, 0))
+    registry.change(lambda one: one.with_shadow(1, 10).promoted(None, 11, force=True))
+    (good,) = _models(client, 0)
+    assert "batch version 1 was promoted" in str(good)
+    spoil(client, 1, payload=b"x")
+    (found,) = _models(client, 0)
+    assert "cannot be read" in str(found)
+    assert "kairos models rollback" in str(found)

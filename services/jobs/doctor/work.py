@@ -7,10 +7,12 @@ from typing import Any
 
 from config.settings import Settings
 from models.errors import KairosError
+from models.learners.contest import ONLINE
 from services.jobs.doctor.finding import Finding, bad, ok, warn
 from services.state.lanes import read_lanes
 from services.state.live import worker_figures
 from services.state.redis_lane import Client, translated
+from services.state.registry import ModelRegistry
 from services.state.snapshots import SnapshotReader
 
 ROLES = ("decide", "learn", "deliver", "judge")
@@ -117,3 +119,15 @@ def _models(client: Client, now_ms: int) -> Iterator[Finding]:
             )
         else:
             yield ok(f"model {name}", f"version {version}, {max(0, age_ms) / 1000:.0f} s old")
+    registry = ModelRegistry(client)
+    try:
+        champion = registry.standing().champion
+        if champion != ONLINE:
+            registry.load(champion)
+            yield ok("model churn", f"batch version {champion} was promoted and scores")
+    except KairosError as error:
+        yield bad(
+            "model churn",
+            f"what was promoted cannot be read: {error}",
+            "kairos models rollback; the one before serves on",
+        )

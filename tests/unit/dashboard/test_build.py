@@ -231,6 +231,13 @@ def test_the_churn_model_says_whether_it_learned(meta: dict[str, Any] | None, wo
     assert (model.version, model.in_use) == (0 if meta is None else 7, 6)
 
 
+def test_a_promoted_batch_model_is_told() -> None:
+    snapshots = {"churn": Snapshot("churn", 7, NOW, meta={"learned": True, "examples": 9})}
+    model = page(RawLive(snapshots=snapshots, workers=(decide(snapshots={"churn-batch": 3}),))).models[0]
+    assert model.words.startswith("batch version 3 was promoted")
+    assert (model.version, model.in_use) == (7, None)
+
+
 def test_a_tail_item_without_its_fields_is_shown_as_far_as_it_goes() -> None:
     item = page(RawLive(tails={"alerts": ({"text": "hello"},)})).tails.alerts[0]
     assert (item.text, item.user, item.when, item.tag) == ("hello", "", "", "")
