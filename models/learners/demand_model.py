@@ -22,6 +22,8 @@ HORIZONS: Final = (1, 4)
 MOST_SERIES: Final = 300
 # A series that sold nothing for so long gives its place to another.
 SILENT_WEEKS: Final = 13
+# A product that is known for so long may lose its place to one that sells more than twice as much.
+SETTLED_WEEKS: Final = 8
 # An order that is dated further ahead than this says nothing of the clock.
 MOST_WEEKS_AHEAD: Final = 520
 ALL: Final = "all"
@@ -63,7 +65,7 @@ class DemandModel:
     Units are counted per week (Monday to Sunday, UTC) of event time: of all, per category and per product. When event
     time is a day beyond a week, the week is closed: series learn it and forecasts are made anew, so a snapshot is
     published once a week of event time. Orders of a closed week are counted as late and left out. At most `MOST_SERIES`
-    series are kept, those that sold most when a place was free; one that was silent for a quarter gives its place away.
+    series are kept, those that sell most; one that was silent for a quarter gives its place away.
 
     Examples
     --------
@@ -165,12 +167,26 @@ class DemandModel:
         for name in [name for name, series in known.items() if name not in sold and _silent(series.history)]:
             del known[name]
         new = sorted((name for name in sold if name not in known), key=lambda name: (-sold[name], name))
+        self._make_room(sold, new[max(0, MOST_SERIES - len(known)) :])
         places = MOST_SERIES - len(known)
         self.demand.observe({name: sold[name] for name in [*(name for name in sold if name in known), *new[:places]]})
         kept = {name.removeprefix("product:") for name in known} | {
             name.removeprefix("product:") for sold in self._open.values() for name in sold
         }
         self._names = {item: name for item, name in self._names.items() if item in kept}
+
+    def _make_room(self, sold: dict[str, float], waiting: list[str]) -> None:
+        """Known products that sell least give their places to new ones that sold more than twice as much."""
+        known = self.demand.series
+        settled = [
+            (sum(series.history[-4:]) / 4, name)
+            for name, series in known.items()
+            if name.startswith("product:") and len(series.history) >= SETTLED_WEEKS
+        ]
+        for name, (mean, least) in zip(waiting, sorted(settled), strict=False):
+            if sold[name] <= 2.0 * max(mean, sold.get(least, 0.0)):
+                return
+            del known[least]
 
 
 def week_of(at_ms: int) -> int:

@@ -88,6 +88,19 @@ def test_silent_weeks_are_weeks_and_a_silent_series_gives_its_place(monkeypatch:
     assert set(model.snapshot()["names"]) == {"pot"}
 
 
+def test_a_product_that_sells_more_takes_the_place_of_one_that_sells_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demand_model, "MOST_SERIES", 3)
+    model = DemandModel()
+    for week in range(12):
+        for item, quantity in (("tea", 5), ("mug", 2), ("cup", 3 if week < 10 else 4), ("pot", 9 if week > 8 else 0)):
+            if quantity:
+                model.learn(basket(MONDAY_MS + week * WEEK_MS, item, quantity, category=""))
+        # One of those who sell least: the mug was never known, the cup sold less than twice as much, the pot more.
+        if week == 9:
+            assert set(model.demand.series) == {ALL, "product:tea", "product:cup"}
+    assert set(model.demand.series) == {ALL, "product:tea", "product:pot"}
+
+
 def test_dates_far_ahead_are_refused_and_change_nothing() -> None:
     model = DemandModel()
     model.learn(basket(MONDAY_MS))
