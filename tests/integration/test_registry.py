@@ -154,11 +154,12 @@ def test_one_list_of_all_that_is_served(client: redis.Redis) -> None:
     assert [(one["model"], one["state"]) for one in listing(client)] == [
         ("churn", "nothing learned yet"),
         ("recs", "nothing learned yet"),
+        ("demand", "nothing learned yet"),
     ]
     publish_online(client, 3)
     registry.add(state(), {"title": "tree", "data": {"examples": 5}, "metrics": {"auc": 0.7}}, "numpy 2", 9)
     registry.change(lambda one: one.with_shadow(1, 10))
-    online, _, batch = listing(client)
+    online, *_, batch = listing(client)
     assert (online["version"], online["state"], online["examples"]) == (3, "serves", 3)
     assert (batch["version"], batch["state"], batch["library"], batch["metrics"]) == (
         1,
