@@ -155,7 +155,7 @@ class UnknownSettingError(ValueError):
 
 
 # Read by the tests and the demo, not settings of the service.
-_NOT_SETTINGS = {"KAIROS_REQUIRE_SERVICES", "KAIROS_TEST_KAFKA_JARS"}
+_NOT_SETTINGS = {"KAIROS_REQUIRE_SERVICES", "KAIROS_TEST_KAFKA_JARS", "KAIROS_TEST_REDIS"}
 
 
 def load_settings() -> Settings:
