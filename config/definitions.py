@@ -24,6 +24,7 @@ from config.experiment import (
     Ruling,
     Variant,
 )
+from config.goal import Goal
 from config.metric import Metric
 from config.rules import (
     Cap,
@@ -50,6 +51,7 @@ __all__ = [
     "Experiment",
     "ExperimentPlan",
     "ExposeOn",
+    "Goal",
     "Metric",
     "Namespace",
     "Offer",
@@ -259,6 +261,7 @@ class Definitions(Definition):
     campaigns: tuple[Campaign, ...] = ()
     offers: tuple[Offer, ...] = ()
     experiments: tuple[Experiment, ...] = ()
+    goals: tuple[Goal, ...] = ()
     churn: Churn = Churn()
     policy: Policy = Policy()
 
@@ -283,6 +286,11 @@ class Definitions(Definition):
     def experiment_by_id(self) -> dict[str, Experiment]:
         """Experiments by id."""
         return {experiment.id: experiment for experiment in self.experiments}
+
+    @cached_property
+    def goal_by_id(self) -> dict[str, Goal]:
+        """Goals by id."""
+        return {goal.id: goal for goal in self.goals}
 
     def to_json(self) -> str:
         """Canonical JSON (sorted keys, no spaces), in the form of the YAML files."""

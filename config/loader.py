@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from config.definitions import Campaign, Churn, Definition, Definitions, Experiment, Offer, Policy
+from config.definitions import Campaign, Churn, Definition, Definitions, Experiment, Goal, Offer, Policy
+from config.goal import MOST_GOALS
 from config.problems import ConditionFault, DefinitionError, schema_mistakes, suggestion
 from config.yaml_source import Location, Source, YamlFaultError, read_source
 
@@ -18,7 +20,7 @@ ConditionCheck = Callable[[str], ConditionFault | None]
 _Model = TypeVar("_Model", bound=Definition)
 
 _SUFFIXES = (".yaml", ".yml")
-_FOLDERS = ("campaigns", "offers", "experiments")
+_FOLDERS = ("campaigns", "offers", "experiments", "goals")
 _SINGLE = ("churn", "policy")
 
 
@@ -35,7 +37,7 @@ class _Loaded(NamedTuple):
 def load_definitions(
     config_dir: Path, check_condition: ConditionCheck | None = None, *, check_templates: bool = True
 ) -> Definitions:
-    """Load `campaigns/`, `offers/`, `experiments/`, `churn.yaml` and `policy.yaml` of a folder.
+    """Load `campaigns/`, `offers/`, `experiments/`, `goals/`, `churn.yaml` and `policy.yaml` of a folder.
 
     Parameters
     ----------
@@ -51,22 +53,24 @@ def load_definitions(
     """
     mistakes: list[DefinitionError] = []
     if not config_dir.is_dir():
-        remedy = "the path of a folder with campaigns/, offers/ and experiments/"
+        remedy = "the path of a folder with campaigns/, offers/, experiments/ and goals/"
         raise DefinitionError(config_dir, 1, "there is no such folder", remedy)
     mistakes.extend(_stray_files(config_dir))
     campaigns = [_load(path, Campaign, mistakes) for path in _files(config_dir / "campaigns")]
     offers = [_load(path, Offer, mistakes) for path in _files(config_dir / "offers")]
     experiments = [_load(path, Experiment, mistakes) for path in _files(config_dir / "experiments")]
+    goals = [_load(path, Goal, mistakes) for path in _files(config_dir / "goals")]
     churn = [_load(path, Churn, mistakes) for path in _files(config_dir, ("churn",))]
     policy = [_load(path, Policy, mistakes) for path in _files(config_dir, ("policy",))]
 
-    loaded = [one for one in (*campaigns, *offers, *experiments, *churn, *policy) if one is not None]
+    loaded = [one for one in (*campaigns, *offers, *experiments, *goals, *churn, *policy) if one is not None]
     if check_condition is not None:
         mistakes.extend(_conditions(loaded, check_condition))
     if check_templates:
         mistakes.extend(_templates(loaded, config_dir / "templates"))
     mistakes.extend(_same_ids(loaded))
     mistakes.extend(_rulings(loaded))
+    mistakes.extend(_too_many_goals(loaded))
     # A reference to a file that could not be read would be a second complaint about one mistake.
     if not mistakes:
         mistakes.extend(_references(loaded))
@@ -76,6 +80,7 @@ def load_definitions(
         campaigns=_of(Campaign, loaded),
         offers=_of(Offer, loaded),
         experiments=_of(Experiment, loaded),
+        goals=_of(Goal, loaded),
         churn=next(iter(_of(Churn, loaded)), Churn()),
         policy=next(iter(_of(Policy, loaded)), Policy()),
     )
@@ -121,7 +126,7 @@ def _load(path: Path, model: type[Definition], mistakes: list[DefinitionError]) 
 
 def _conditions(loaded: list[_Loaded], check: ConditionCheck) -> Iterator[DefinitionError]:
     for one in loaded:
-        text = one.value.when if isinstance(one.value, Campaign | Offer | Experiment) else None
+        text = one.value.when if isinstance(one.value, Campaign | Offer | Experiment | Goal) else None
         fault = check(text) if text is not None else None
         if fault is not None:
             line = one.source.line_within(("when",), fault.line)
@@ -148,7 +153,7 @@ def _templates(loaded: list[_Loaded], templates: Path) -> Iterator[DefinitionErr
 def _same_ids(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
     first: dict[tuple[type, str], Path] = {}
     for one in loaded:
-        if not isinstance(one.value, Campaign | Offer | Experiment):
+        if not isinstance(one.value, Campaign | Offer | Experiment | Goal):
             continue
         key = (type(one.value), one.value.id)
         if key in first:
@@ -158,10 +163,44 @@ def _same_ids(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
             first[key] = one.source.path
 
 
+_ASKS = re.compile(r"user\s*\.\s*propensity\b")
+_PROPENSITY = re.compile(r"""user\s*\.\s*propensity\s*\[\s*["\x27]([^"\x27]*)["\x27]\s*\]""")
+
+
+def _too_many_goals(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
+    """Each goal costs every profile some bytes: there is an end to them, and their numbers must differ."""
+    goals = [one for one in loaded if isinstance(one.value, Goal)]
+    for one in goals[MOST_GOALS:]:
+        yield one.mistake(("id",), f"there are more than {MOST_GOALS} goals", "fewer files in goals/")
+    codes: dict[int, str] = {}
+    for one in goals:
+        if isinstance(one.value, Goal) and codes.setdefault(one.value.code, one.value.id) != one.value.id:
+            message = f"it has the same number as the goal {codes[one.value.code]!r} (a rare accident)"
+            yield one.mistake(("id",), message, "another id")
+
+
+def _wrong_goals(one: _Loaded, goals: set[str]) -> Iterator[DefinitionError]:
+    text = one.value.when if isinstance(one.value, Campaign | Offer | Experiment | Goal) else None
+    asked = _ASKS.search(text or "")
+    if asked is not None and isinstance(one.value, Experiment):
+        # Other services tell variants by the definition alone.
+        line = one.source.line_within(("when",), (text or "").count("\n", 0, asked.start()) + 1)
+        message = "an experiment cannot ask for a propensity"
+        yield DefinitionError(one.source.path, line, message, "a condition such as: user.orders >= 1")
+        return
+    for found in _PROPENSITY.finditer(text or ""):
+        if found[1] not in goals:
+            line = one.source.line_within(("when",), (text or "").count("\n", 0, found.start()) + 1)
+            remedy = suggestion(found[1], goals) if goals else f"a file goals/{found[1]}.yaml"
+            yield DefinitionError(one.source.path, line, f"there is no goal {found[1]!r}", remedy)
+
+
 def _references(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
     campaigns = {campaign.id: campaign for campaign in _of(Campaign, loaded)}
     experiments = {experiment.id: experiment for experiment in _of(Experiment, loaded)}
+    goals = {goal.id for goal in _of(Goal, loaded)}
     for one in loaded:
+        yield from _wrong_goals(one, goals)
         yield from (
             one.mistake((key,), f"there is no experiment {name!r}", suggestion(name, experiments))
             for key, name in _experiments_of(one.value)

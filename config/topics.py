@@ -41,7 +41,7 @@ EXPOSURES = Topic("exposures", "first exposure of a user to a variant of an expe
 JOURNAL = Topic("journal", "one entry per committed batch: what was applied, in which order, with which versions")
 DEAD_LETTERS = Topic("dead-letters", "records that were refused: where they lay, why, and the record itself")
 VERDICTS = Topic("verdicts", "each change of an experiment's verdict or status", partitions=1, retention_ms=-1)
-TRAINING = Topic("training", "labelled examples; partition 0 churn, partition 1 baskets", partitions=2)
+TRAINING = Topic("training", "labelled examples; partition 0 churn, 1 baskets, 2 goals", partitions=3)
 
 INPUTS: tuple[Topic, ...] = (CLICKSTREAM, PURCHASES, PROFILES, FEEDBACK)
 OUTPUTS: tuple[Topic, ...] = (CHURN_ALERTS, OFFERS, MESSAGES, EXPOSURES, JOURNAL, DEAD_LETTERS, TRAINING, VERDICTS)
@@ -49,7 +49,8 @@ TOPICS: tuple[Topic, ...] = INPUTS + OUTPUTS
 INPUT_NAMES: tuple[str, ...] = tuple(topic.name for topic in INPUTS)
 
 # Partition of `training` that each model reads (one model, one partition, one active learner).
-TRAINING_PARTITION = {"churn": 0, "recs": 1}
+TRAINING_PARTITION = {"churn": 0, "recs": 1, "goals": 2}
+MODELS: tuple[str, ...] = tuple(TRAINING_PARTITION)
 # Models that read along in another model's partition; decide does not need them.
 TRAINING_ALONG = {"demand": "recs"}
 

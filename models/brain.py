@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.codes import code32
-from config.definitions import Campaign, Definitions, Experiment
+from config.definitions import Campaign, Definitions, Experiment, Goal
 from config.metric import ORDERED
 from models.campaigns.conditions import Condition, Conditions, compile_condition
 from models.campaigns.index import CampaignIndex
 from models.events import FEEDBACK_EVENTS
 from models.experiments.count import REFUNDS, VIEWED
 from models.experiments.trial import Counted, Trial
+from models.goals import Goals
 from models.learners.batch import ChurnScorer
+from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from models.profile.state import Profile
@@ -40,7 +42,7 @@ class Plan:
     experiments : whether it is any of these.
     identity : whether it says that two users are one.
     answers : campaigns whose wait it ends. starts : whether it starts a campaign, at once or later. offers : whether
-        offers are decided on it.
+        offers are decided on it. goals : those that it may reach.
     """
 
     handler: Callable[[Profile, Input], Any] | None = None
@@ -57,6 +59,7 @@ class Plan:
     starts: bool = False
     offers: bool = False
     identity: bool = False
+    goals: tuple[Goal, ...] = ()
 
 
 NO_PLAN = Plan()
@@ -67,13 +70,15 @@ class Brain:
 
     Parameters
     ----------
-    definitions : what marketers wrote. churn, recs : models; the rule and nothing before anything was learned.
+    definitions : what marketers wrote. churn, recs, goals : models; the rule and nothing
+        before anything was learned.
     """
 
     __slots__ = (
         "churn",
         "conditions",
         "definitions",
+        "goals",
         "has_covariates",
         "index",
         "marks",
@@ -86,12 +91,20 @@ class Brain:
         "trials",
     )
 
-    def __init__(self, definitions: Definitions, churn: ChurnScorer | None = None, recs: Recs | None = None) -> None:
+    def __init__(
+        self,
+        definitions: Definitions,
+        churn: ChurnScorer | None = None,
+        recs: Recs | None = None,
+        goals: GoalScores | None = None,
+    ) -> None:
         self.definitions = definitions
         self.policy_version = definitions.version()
         self.session_gap_ms = definitions.policy.session_gap_ms
         self.churn: ChurnScorer = churn or LinearModel.rule()
         self.recs = recs or Recs()
+        asked = tuple(goal for goal in definitions.goals if goal.enabled)
+        self.goals = Goals(asked, goals or GoalScores())
         self.index = CampaignIndex(definitions)
         texts = {c.when for c in definitions.campaigns if c.when} | {o.when for o in definitions.offers if o.when}
         self.conditions: dict[str, Condition] = {text: compile_condition(text) for text in sorted(texts)}
@@ -100,28 +113,36 @@ class Brain:
         self.has_covariates = any(trial.covariates for trial in self.trials.values())
         keeps = [trial.refund_ms + trial.lateness_ms for trial in self.trials.values() if trial.of_orders]
         self.orders_ms = max(keeps, default=0)
-        self.plans = _plans(definitions, self.index, self.trials)
+        self.plans = _plans(definitions, self.index, self.trials, self.goals)
         self.marks = frozenset(plan.mark for plan in self.plans.values() if plan.mark)
 
-    def with_models(self, churn: ChurnScorer, recs: Recs) -> Brain:
+    def with_models(self, churn: ChurnScorer, recs: Recs, goals: GoalScores | None = None) -> Brain:
         """The same policies with other snapshots; what was compiled is shared."""
         other = object.__new__(Brain)
         for name in self.__slots__:
             setattr(other, name, getattr(self, name))
         other.churn, other.recs = churn, recs
+        if goals is not None and goals is not self.goals.scores:
+            other.goals = self.goals.with_scores(goals)
         return other
 
     @property
     def versions(self) -> dict[str, int]:
-        """Versions of the snapshots in use, for the journal: `churn` or `churn-batch`, whichever serves, and `recs`."""
-        return {self.churn.name: self.churn.version, "recs": self.recs.version}
+        """Versions of the snapshots in use, for the journal: `churn` or `churn-batch`, whichever serves, and others."""
+        return {
+            self.churn.name: self.churn.version,
+            "recs": self.recs.version,
+            "goals": self.goals.scores.version,
+        }
 
     def assign(self, experiment: Experiment, user: str) -> str | None:
         """Variant of `user`, or None when the user takes no part."""
         return self.trials[experiment.id].variant(user)
 
 
-def _plans(definitions: Definitions, index: CampaignIndex, trials: Mapping[str, Trial]) -> dict[str, Plan]:
+def _plans(
+    definitions: Definitions, index: CampaignIndex, trials: Mapping[str, Trial], asked: Goals
+) -> dict[str, Plan]:
     """Plan of every event name that means anything; of all others it is :data:`NO_PLAN`."""
     metrics: dict[str, list[tuple[Trial, tuple[Counted, ...]]]] = {}
     exposes: dict[str, list[Trial]] = {}
@@ -138,6 +159,7 @@ def _plans(definitions: Definitions, index: CampaignIndex, trials: Mapping[str, 
     told = dict.fromkeys(REFUNDS, refunds) if refunds else {}
     offers = frozenset(definitions.policy.offers.decide_on)
     every = {*HANDLERS, *FEEDBACK_NAMES, *metrics, *exposes, *index.names, *offers}
+    every |= {goal.event for goal in asked.goals}
     if trials:
         every.add(VIEWED)
     found = {
@@ -155,6 +177,7 @@ def _plans(definitions: Definitions, index: CampaignIndex, trials: Mapping[str, 
             answers=index.cancelled_by(name),
             starts=index.listens(name),
             offers=name in offers,
+            goals=asked.listening(name),
         )
         for name in every
     }

@@ -8,6 +8,7 @@ from operator import attrgetter
 
 from models.decisions import DeadLetter
 from models.errors import InvalidEventError
+from models.lane import LaneState
 from models.wire import Input, Record, decode, header
 
 CARRIED_BYTES = 256 * 1024  # a larger refused record is cut in dead-letters; it still lies where it was
@@ -163,3 +164,25 @@ def origin_of(record: Record) -> tuple[str, tuple[int, int, int]] | None:
     except ValueError:
         return None
     return str(lane), (position[0], position[1], position[2])
+
+
+def forwarded_again(batch: Batch, lane: LaneState) -> frozenset[Input]:
+    """Forwarded records that were taken before; notes the positions of the others.
+
+    In the order of the log: the batch is in the order of event time, in which an older position may come later.
+    """
+    forwarded = [event for event in batch.inputs if event.record.headers and origin_of(event.record) is not None]
+    again = set()
+    for event in sorted(forwarded, key=_by_offset):
+        origin = origin_of(event.record)
+        assert origin is not None
+        source = f"{event.source} {origin[0]}"
+        if lane.origins.get(source, (-1, -1, -1)) >= origin[1]:
+            again.add(event)
+        else:
+            lane.origins[source] = origin[1]
+    return frozenset(again)
+
+
+def _by_offset(event: Input) -> int:
+    return event.record.offset

@@ -7,15 +7,15 @@ what lets the audit replay the log and compare.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from config.definitions import Offer
-from models import churn, identity
+from models import churn, goals, identity
 from models.brain import NO_PLAN, Brain, Plan
 from models.campaigns import run as campaigns
 from models.campaigns.view import user_view
-from models.chunk import Batch, origin_of
+from models.chunk import Batch, forwarded_again, origin_of
 from models.decisions import BasketExample, Cause, OfferDecision, effect_id
 from models.experiments import count, fields
 from models.experiments.trial import Before, Trial, known_before
@@ -26,6 +26,7 @@ from models.offers.past import Past, past_of
 from models.offers.rank import rank_offers
 from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
 from models.profile import dedupe, update
+from models.profile.awaited import GoalSample
 from models.profile.moved import Moved
 from models.profile.rest import rest
 from models.profile.state import Profile
@@ -34,7 +35,10 @@ from models.wire import Input, lane_of
 
 @dataclass(slots=True)
 class Turn:
-    """One call of :func:`decide`. `before`: known before the event at hand. `moved`: merged into others by now."""
+    """One call of :func:`decide`. `before`: known before the event at hand. `moved`: merged into others by now.
+
+    `asked`: who is to be scored for goals, and as of which second. `begun`: examples of goals.
+    """
 
     batch: Batch
     lane: LaneState
@@ -45,6 +49,8 @@ class Turn:
     watermark_before: int
     moved: dict[str, Moved]
     before: Before | None = None
+    asked: dict[str, int] = field(default_factory=dict)
+    begun: list[GoalSample] = field(default_factory=list)
 
 
 def decide(
@@ -73,7 +79,7 @@ def decide(
     """
     turn = Turn(batch, lane, brain, profiles, Outcome(), [], lane.watermark, {} if moved is None else moved)
     out = turn.out
-    again = _forwarded_again(batch, lane)
+    again = forwarded_again(batch, lane)
     lane.received += batch.received
     lane.rejected += len(batch.rejected)
     lane.ticks += batch.ticks
@@ -109,34 +115,13 @@ def decide(
             _park(turn, user, profile, lane.watermark)
         else:
             _fire(turn, user, profile, lane.watermark)
+    goals.score(turn)
     for alert in churn.score(out, turn.rows, brain.churn, brain.definitions.churn):
         cause = Cause("alert", alert.id, "Churn Alert", alert.at)
         campaigns.on_alert(turn, alert.user, out.profiles[alert.user], alert, cause)
     _index(turn)
     out.close()
     return out
-
-
-def _forwarded_again(batch: Batch, lane: LaneState) -> frozenset[Input]:
-    """Forwarded records that were taken before; notes the positions of the others.
-
-    In the order of the log: the batch is in the order of event time, in which an older position may come later.
-    """
-    forwarded = [event for event in batch.inputs if event.record.headers and origin_of(event.record) is not None]
-    again = set()
-    for event in sorted(forwarded, key=_by_offset):
-        origin = origin_of(event.record)
-        assert origin is not None
-        source = f"{event.source} {origin[0]}"
-        if lane.origins.get(source, (-1, -1, -1)) >= origin[1]:
-            again.add(event)
-        else:
-            lane.origins[source] = origin[1]
-    return frozenset(again)
-
-
-def _by_offset(event: Input) -> int:
-    return event.record.offset
 
 
 def _newcomer(turn: Turn, event: Input) -> Profile | None:
@@ -197,6 +182,7 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
         campaigns.on_event(turn, event.user, profile, event)
     if profile.orders:
         _moment(turn, profile, event)
+    goals.on_event(turn, profile, event, plan.goals, visit=plan.visit)
     if plan.offers:
         decide_offers(turn, event.user, profile, at, cause_of(event))
 
@@ -311,7 +297,7 @@ def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause
             return True
         if context is None:
             together = brain.offer_conditions
-            user_facts = user_view(profile, at, together.user_fields)
+            user_facts = user_view(profile, at, together.user_fields, brain.goals)
             context = together.about({"event": cause.event, "properties": {}, "user": user_facts})
         return brain.conditions[offer.when].evaluate(context)[0]
 
@@ -379,6 +365,8 @@ def _tick(turn: Turn, user: str, profile: Profile) -> None:
     dedupe.rotate(profile, turn.batch.broker_ms)
     churn.schedule(profile, churn.slot_of(user), at, rules)
     rest(profile, at, turn.brain.index.longest_window_ms + turn.brain.index.longest_expiry_ms, turn.brain.orders_ms)
+    if turn.brain.goals.goals or profile.awaited:
+        goals.on_tick(turn, user, profile, churn.slot_of(user), at // 1000)
 
 
 def _index(turn: Turn) -> None:

@@ -153,6 +153,30 @@ class ChurnExample(msgspec.Struct, frozen=True):
     type: str = "churn"
 
 
+class GoalExample(msgspec.Struct, frozen=True):
+    """A matured label of a goal: what was known of the user at `at`, and whether the goal was reached by `due`.
+
+    Parameters
+    ----------
+    goal, code : the goal, and what it asked for (:attr:`config.goal.Goal.code`). x : raw vector
+        (:mod:`models.features.goals`). p_e4 : propensity as it was served then, in ten-thousandths; -1: none yet.
+    """
+
+    topic: ClassVar[str] = "training"
+
+    id: str
+    user: str
+    goal: str
+    code: int
+    at: int
+    due: int
+    known_at: int
+    label: int
+    x: list[int]
+    p_e4: int = -1
+    type: str = "goal"
+
+
 class BasketExample(msgspec.Struct, frozen=True):
     """An order as the recommender learns it.
 
@@ -180,7 +204,7 @@ class BasketExample(msgspec.Struct, frozen=True):
     type: str = "basket"
 
 
-Effect = ChurnAlert | OfferDecision | MessageCommand | Exposure | ChurnExample | BasketExample
+Effect = ChurnAlert | OfferDecision | MessageCommand | Exposure | ChurnExample | GoalExample | BasketExample
 
 
 TIMERS = "timers"

@@ -32,6 +32,7 @@ USER_FIELDS = (
     "attributes",
     "consent",
     "categories",
+    "propensity",
 )
 
 _STRINGS = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.profile import decay
 from models.profile.state import E4, Profile
+
+if TYPE_CHECKING:
+    from models.goals import Goals
 
 DAY_MS = 86_400_000
 _FACTS: dict[str, Callable[[Profile, int], Any]] = {
@@ -25,9 +28,23 @@ _FACTS: dict[str, Callable[[Profile, int], Any]] = {
 }
 
 
-def user_view(profile: Profile, at: int, fields: Iterable[str] | None = None) -> dict[str, Any]:
+PROPENSITY = "propensity"
+_EVERY = (*_FACTS, PROPENSITY)
+
+
+def user_view(
+    profile: Profile, at: int, fields: Iterable[str] | None = None, goals: Goals | None = None
+) -> dict[str, Any]:
     """Facts about the user at `at` (ms), under the names that docs/campaigns.md explains.
 
-    `fields` : those that are looked at (None: all). The others would be read out of packed sections for nothing.
+    Parameters
+    ----------
+    fields : those that are looked at (None: all). The others would be read out of packed sections for nothing.
+    goals : what propensities are told of; None: of nothing.
     """
-    return {name: _FACTS[name](profile, at) for name in (_FACTS if fields is None else fields)}
+    return {
+        name: _FACTS[name](profile, at)
+        if name != PROPENSITY
+        else ({} if goals is None else goals.propensities(profile, at // 1000))
+        for name in (_EVERY if fields is None else fields)
+    }

@@ -13,6 +13,7 @@ from models.errors import IncompatibleSnapshotError
 from models.features import churn
 from models.learners.base import MAX_LOG_ODDS, sigmoid
 from models.learners.envelope import Envelope
+from models.learners.pool import Pool
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -32,6 +33,28 @@ class LinearPayload(msgspec.Struct, frozen=True, kw_only=True):
     learned: bool
     examples: int
     first_label_ms: int | None
+
+
+def payload_of(pool: Pool, features: Sequence[str], *, learned: bool, since_ms: int | None) -> LinearPayload:
+    """What a pool has learned, over standardised features.
+
+    Parameters
+    ----------
+    features : their names. learned : whether it is to be served. since_ms : when its first label was known.
+    """
+    pooled = pool.uncalibrated()
+    mean, scale = pool.standardisation()
+    return LinearPayload(
+        features=list(features),
+        weights=(pooled.weights * scale).tolist(),
+        bias=pooled.bias + float(pooled.weights @ mean),
+        mean=mean.tolist(),
+        scale=scale.tolist(),
+        platt=pool.platt.coefficients(),
+        learned=learned,
+        examples=pool.count,
+        first_label_ms=since_ms,
+    )
 
 
 class LinearModel:

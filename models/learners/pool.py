@@ -21,6 +21,8 @@ MEMBERS: Final = ("second_order", "second_order_cautious", "river_logistic")
 # A member whose mean log loss is this much higher gets exp(-1) of the weight: soft, because labels of one
 # customer are correlated and a few thousand of them prove less than they seem to.
 TEMPERATURE: Final = 0.03
+# What is left of the evidence when drift is found: the weights are then decided by what follows.
+EVIDENCE_AFTER_DRIFT: Final = 0.3
 MAX_PAST: Final = 64
 PAST_SPACING_MS: Final = 86_400_000
 # Where examples carry no time.
@@ -42,6 +44,7 @@ class Pool:
     ----------
     dimensions : number of features.
     members : registry names of the learners.
+    judged_from : labels before which nothing is served, and so nothing is judged.
 
     Notes
     -----
@@ -59,9 +62,10 @@ class Pool:
     True
     """
 
-    def __init__(self, dimensions: int, members: tuple[str, ...] = MEMBERS) -> None:
+    def __init__(self, dimensions: int, members: tuple[str, ...] = MEMBERS, judged_from: int = 1) -> None:
         self.name = NAME
         self.dimensions = dimensions
+        self.judged_from = judged_from
         self.members: list[Learner] = [make_learner(name, dimensions) for name in members]
         self.platt = OnlinePlatt()
         self.count = 0
@@ -124,6 +128,11 @@ class Pool:
         a, b = (1.0, 0.0) if self.platt.coefficients() == (1.0, 0.0) else served.fitted
         return a * float(self.weights() @ (served.weights @ x + served.biases)) + b
 
+    def doubt(self) -> None:
+        """Drift was found in what was served: forget most of the evidence for the weights."""
+        self._losses *= EVIDENCE_AFTER_DRIFT
+        self._evidence *= EVIDENCE_AFTER_DRIFT
+
     def predict_proba_many(self, x: FloatArray) -> FloatArray:
         return sigmoid(self.linear().log_odds(x))
 
@@ -185,7 +194,7 @@ class Pool:
         return self._past[index] if index >= 0 else None
 
     def _remember(self, now_ms: int) -> None:
-        if not self.count or (self._past_ms and now_ms < self._past_ms[-1] + self._spacing_ms):
+        if self.count < self.judged_from or (self._past_ms and now_ms < self._past_ms[-1] + self._spacing_ms):
             return
         self._past_ms.append(now_ms)
         self._past.append(self._present())

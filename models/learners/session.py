@@ -13,11 +13,12 @@ import numpy as np
 from models.decisions import BasketExample, ChurnExample
 from models.errors import ConfigurationError, FenceError, IncompatibleSnapshotError
 from models.features import churn
-from models.learners import demand, linear
+from models.learners import demand, goal_scores, linear
 from models.learners.base import FloatArray
 from models.learners.contest import Comparison, Contest
 from models.learners.demand_model import DemandModel
 from models.learners.envelope import Envelope, pack_state, unpack_state
+from models.learners.goal_learner import GoalsModel
 from models.learners.pool import Pool
 from models.learners.recommender import Recommender
 from models.offers import recs
@@ -135,19 +136,7 @@ class ChurnModel:
         if not self.learned:
             rule = linear.LinearModel.rule().payload
             return msgspec.structs.replace(rule, examples=count, first_label_ms=first)
-        pooled = self.pool.uncalibrated()
-        mean, scale = self.pool.standardisation()
-        return linear.LinearPayload(
-            features=list(churn.FEATURE_NAMES),
-            weights=(pooled.weights * scale).tolist(),
-            bias=pooled.bias + float(pooled.weights @ mean),
-            mean=mean.tolist(),
-            scale=scale.tolist(),
-            platt=self.pool.platt.coefficients(),
-            learned=True,
-            examples=count,
-            first_label_ms=first,
-        )
+        return linear.payload_of(self.pool, churn.FEATURE_NAMES, learned=True, since_ms=first)
 
 
 class RecsModel:
@@ -188,10 +177,11 @@ class RecsModel:
         self.items.restore(state)
 
 
-MODELS: Final[dict[str, type[ChurnModel] | type[RecsModel] | type[DemandModel]]] = {
+MODELS: Final[dict[str, type[ChurnModel] | type[RecsModel] | type[DemandModel] | type[GoalsModel]]] = {
     demand.NAME: DemandModel,
     linear.NAME: ChurnModel,
     recs.NAME: RecsModel,
+    goal_scores.NAME: GoalsModel,
 }
 
 
@@ -200,7 +190,7 @@ class LearnSession:
 
     Parameters
     ----------
-    model : ``churn``, ``recs`` or ``demand``.
+    model : ``churn``, ``recs``, ``goals`` or ``demand``.
 
     Notes
     -----

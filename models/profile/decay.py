@@ -63,6 +63,15 @@ def forget(profile: Profile, at: int) -> None:
     profile.decayed = _PACKED.pack(*values) if any(values) else b""
 
 
+def read_all(profile: Profile, at: int) -> list[float]:
+    """All twelve counters as of second `at`: views, adds, orders and spend, each at the three half-lives."""
+    if not profile.decayed:
+        return list(_ZERO)
+    passed = max(0, at - profile.decayed_at)
+    factors = [2.0 ** (-passed / half_life) for half_life in HALF_LIVES_S]
+    return [value * factors[i % 3] for i, value in enumerate(_PACKED.unpack(profile.decayed))]
+
+
 def read(profile: Profile, kind: int, at: int) -> tuple[float, float, float]:
     """Counters of `kind` as of second `at`, one for each half-life.
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from models.decisions import effect_id
 from models.experiments.unite import trials_of_both
 from models.features.churn import DAY_MS, RECENT_HALF_LIFE_DAYS
 from models.profile import decay, dedupe
+from models.profile.awaited import Awaited, GoalSample
 from models.profile.state import (
     ATTRIBUTES,
     BOUGHT_ITEMS,
@@ -90,6 +93,7 @@ def merge(target: Profile, source: Profile, user: str = "", session_gap_ms: int 
         trials=trials_of_both(target.open_trials(), source.open_trials()),
         settled=list(target.settled),
         given=_given(target, source),
+        awaited=_awaited(target, source),
     )
 
 
@@ -242,6 +246,19 @@ def _answers(one: Profile, other: Profile) -> dict[str, int]:
     for name, at in other.answers.items():
         found[name] = max(at, found.get(name, 0))
     return found
+
+
+def _awaited(one: Profile, other: Profile) -> Awaited:
+    """Of two examples of one goal that are open the older one; what either reached, the person has."""
+    found: dict[int, GoalSample] = {}
+    for sample in [*one.goal_samples, *other.goal_samples]:
+        held = found.get(sample.code)
+        if held is not None:
+            first = min(held, sample, key=lambda each: (each.at, each.p_e4, each.x))
+            found[sample.code] = replace(first, reached=held.reached or sample.reached)
+        else:
+            found[sample.code] = sample
+    return Awaited([found[code] for code in sorted(found)])
 
 
 def _given(one: Profile, other: Profile) -> dict[int, list[int]]:

@@ -13,6 +13,8 @@ import msgspec
 
 from models.features.churn import grown
 from models.profile import decay, version2
+from models.profile.awaited import Awaited
+from models.profile.rest_goals import unwaited, waiting
 from models.profile.state import (
     ORDERS,
     RESTING_ITEMS,
@@ -57,6 +59,7 @@ def rest(profile: Profile, at: int, caps_ms: int, orders_ms: int = 0) -> None:
     keep, keep_untold = at - max(SENDS_MS, caps_ms), at - max(UNTOLD_MS, caps_ms)
     profile.sends = [send for send in profile.sends if send.at >= (keep if send.flags else keep_untold)]
     profile.session_start = profile.session_events = 0
+    profile.propensities = {}
     decay.forget(profile, at // 1000)
     forget_bought(profile.bought, RESTING_ITEMS)
     if profile.trials:
@@ -85,6 +88,7 @@ class Folded(msgspec.Struct, array_like=True, gc=False):
     attributes : names and values in turn, with numbers for well-known words.
     bought_days : days of the last purchases (see `_day_runs`).
     runs : examples that differ by the days between them only: (second, 2 x count + returned, step, features).
+    awaited : examples of goals (see `models.profile.rest_goals`).
     """
 
     form: int = FORM
@@ -132,6 +136,7 @@ class Folded(msgspec.Struct, array_like=True, gc=False):
     trials: bytes = b""
     settled: list[int] = []
     given: dict[int, list[int]] = {}
+    awaited: list[list[int]] = []
 
 
 _decode = msgspec.msgpack.Decoder(Folded).decode
@@ -191,6 +196,7 @@ def folded(profile: Profile) -> Folded:
         trials=profile.close_trials(),
         settled=profile.settled,
         given=profile.given,
+        awaited=waiting(profile, last_seen) if profile.awaited else [],
     )
 
 
@@ -199,7 +205,7 @@ def unfolded(packed: bytes) -> Profile:
     found = _decode(packed)
     items = [item if isinstance(item, str) else str(item) for item in found.items]
     seen, seen_before = found.seen or (b"", b"")
-    return Profile(
+    profile = Profile(
         events=found.events,
         first_seen=found.first_seen,
         last_seen_ms=found.last_seen * 1000 + found.last_seen_part,
@@ -242,6 +248,9 @@ def unfolded(packed: bytes) -> Profile:
         settled=found.settled,
         given=found.given,
     )
+    if found.awaited:
+        profile.awaited = Awaited([unwaited(profile, found.last_seen, one) for one in found.awaited])
+    return profile
 
 
 def _back(then: int, now: int) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from models.profile.awaited import Awaited, GoalSample
+
 VERSION = 3
 
 RECENT_ITEMS = 8
@@ -156,8 +158,9 @@ _person = msgspec.msgpack.Decoder(Person).decode
 _contact = msgspec.msgpack.Decoder(Contact).decode
 _visit = msgspec.msgpack.Decoder(Visit).decode
 _trials = msgspec.msgpack.Decoder(Trials).decode
+_awaited = msgspec.msgpack.Decoder(Awaited).decode
 _NO_GOODS, _NO_PERSON, _NO_CONTACT, _NO_VISIT = (_encode(one) for one in (Goods(), Person(), Contact(), Visit()))
-_NO_TRIALS = _encode(Trials())
+_NO_TRIALS, _NO_AWAITED = _encode(Trials()), _encode(Awaited())
 
 
 class Profile(msgspec.Struct, array_like=True, gc=False):
@@ -212,6 +215,9 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     settled: list[int] = []
     # code of an offer that is capped per customer -> seconds at which it was given (models.offers.limits)
     given: dict[int, list[int]] = {}
+    awaited: bytes | Awaited = b""
+    # propensities by the code of the goal, in ten-thousandths; of users at rest they are told when asked for
+    propensities: dict[int, int] = {}
 
     def open_goods(self) -> Goods:
         """Section of orders, unpacked."""
@@ -248,6 +254,13 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
             found = self.trials = _trials(found or _NO_TRIALS)
         return found
 
+    def open_awaited(self) -> Awaited:
+        """Section of goals, unpacked."""
+        found = self.awaited
+        if isinstance(found, bytes):
+            found = self.awaited = _awaited(found or _NO_AWAITED)
+        return found
+
     def close(self) -> None:
         """Pack the sections that are open."""
         if not isinstance(self.goods, bytes):
@@ -262,6 +275,9 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
         if not isinstance(self.visit, bytes):
             packed = _encode(self.visit)
             self.visit = b"" if packed == _NO_VISIT else packed
+        if not isinstance(self.awaited, bytes):
+            packed = _encode(self.awaited)
+            self.awaited = b"" if packed == _NO_AWAITED else packed
         self.close_trials()
 
     def close_trials(self) -> bytes:
@@ -309,6 +325,15 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     def exposures(self) -> dict[int, Exposure]:
         """Code of the experiment -> exposure."""
         return self.open_trials().exposures
+
+    @property
+    def goal_samples(self) -> list[GoalSample]:
+        """Examples of goals that wait for their label."""
+        return self.open_awaited().goal_samples
+
+    @goal_samples.setter
+    def goal_samples(self, samples: list[GoalSample]) -> None:
+        self.open_awaited().goal_samples = samples
 
     @property
     def cart(self) -> list[tuple[str, str, int]]:
@@ -362,6 +387,7 @@ def fields_of(profile: Profile) -> dict[str, Any]:
         "contact": profile.open_contact,
         "visit": profile.open_visit,
         "trials": profile.open_trials,
+        "awaited": profile.open_awaited,
     }
     found: dict[str, Any] = {}
     for name in Profile.__struct_fields__:

@@ -10,7 +10,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError, UnsupportedVersionError
+from kafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAlreadyExistsError, UnsupportedVersionError
 
 from config.topics import TOPICS, Topic, partitions_of
 from models.errors import ConfigurationError, TransientError
@@ -50,7 +50,7 @@ def create_topics(bootstrap: str, lanes: int, replication: int = 1, timeout_ms: 
         The brokers cannot be reached or did not answer in time.
     """
     with _admin(bootstrap, timeout_ms) as admin:
-        existing = _described(admin)
+        existing = _grown(admin, _described(admin), timeout_ms)
         _refuse_mismatch(existing, lanes)
         missing = [topic for topic in TOPICS if topic.name not in existing]
         created = [topic.name for topic in missing if _create(admin, topic, lanes, replication, timeout_ms)]
@@ -153,12 +153,7 @@ def add_partitions(bootstrap: str, lanes: int, timeout_ms: int = 30_000) -> list
             )
         growing = [name for name in keyed if has[name] != lanes]
         if growing:
-            admin.create_partitions(dict.fromkeys(growing, lanes), timeout_ms=timeout_ms)
-            deadline_s = monotonic() + timeout_ms / 1000
-            while any(_described(admin)[name].partitions != lanes for name in growing):
-                if monotonic() > deadline_s:
-                    raise TransientError(f"these topics were given {lanes} partitions, but do not show them: {growing}")
-                sleep(0.05)
+            _grow(admin, dict.fromkeys(growing, lanes), timeout_ms)
         return growing
 
 
@@ -189,6 +184,41 @@ def _described(admin: Any) -> dict[str, TopicInfo]:
         replicas = len(partitions[0].get("replica_nodes") or ()) if partitions else 0
         found[topic["name"]] = TopicInfo(topic["name"], len(partitions), replicas)
     return found
+
+
+def _grown(admin: Any, existing: dict[str, TopicInfo], timeout_ms: int) -> dict[str, TopicInfo]:
+    """Give topics whose partitions are not lanes those that came with a newer version: nobody changes partition."""
+    growing = {
+        topic.name: topic.partitions
+        for topic in TOPICS
+        if topic.partitions is not None
+        and topic.name in existing
+        and existing[topic.name].partitions < topic.partitions
+    }
+    if not growing:
+        return existing
+    _grow(admin, growing, timeout_ms)
+    return _described(admin)
+
+
+def _grow(admin: Any, wanted: Mapping[str, int], timeout_ms: int) -> None:
+    """Add partitions and wait until the brokers show them."""
+    try:
+        admin.create_partitions(dict(wanted), timeout_ms=timeout_ms)
+    except IncompatibleBrokerVersion as error:
+        raise ConfigurationError(
+            f"these topics need more partitions, and the broker cannot add any: {', '.join(wanted)}",
+            remedy="the embedded broker: begin with an empty data folder. Another: add them with its own tools.",
+        ) from error
+    deadline_s = monotonic() + timeout_ms / 1000
+    while True:
+        has = _described(admin)
+        waiting = {name: count for name, count in wanted.items() if has[name].partitions != count}
+        if not waiting:
+            return
+        if monotonic() > deadline_s:
+            raise TransientError(f"these topics were given more partitions, but do not show them: {waiting}")
+        sleep(0.05)
 
 
 def _create(admin: Any, topic: Topic, lanes: int, replication: int, timeout_ms: int) -> bool:

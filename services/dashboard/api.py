@@ -1,4 +1,4 @@
-"""The HTTP surface around the page: the same as JSON, health, metrics, variants of experiments, unsubscribe."""
+"""The HTTP surface around the page: the same as JSON, health, metrics, variants, propensities, unsubscribe."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 
-from models.errors import TransientError
+from models.errors import KairosError, TransientError
 from services.dashboard.assignments import Assignments, UnknownExperimentError
 from services.dashboard.metrics import CONTENT_TYPE, exposition
+from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
 from services.dashboard.render import render_unsubscribe
 from services.dashboard.unsubscribe import InvalidTokenError, Unsubscriber
@@ -29,7 +30,9 @@ _GUARDED = {
 }
 
 
-def make_router(reader: PageReader, unsubscriber: Unsubscriber, assignments: Assignments) -> APIRouter:
+def make_router(
+    reader: PageReader, unsubscriber: Unsubscriber, assignments: Assignments, propensities: Propensities
+) -> APIRouter:
     """Routes of the page's process, besides the page."""
     router = APIRouter()
 
@@ -75,6 +78,18 @@ def make_router(reader: PageReader, unsubscriber: Unsubscriber, assignments: Ass
             "exposed_at": found.exposed_at,
         }
         return Response(msgspec.json.encode(body), 200, _FRESH, "application/json")
+
+    @router.get("/v1/propensities", summary="How likely a user is to reach each goal, and why")
+    async def propensity(user: Annotated[str, Query(min_length=1, max_length=200)]) -> Response:
+        try:
+            found = await asyncio.to_thread(propensities.ask, user)
+        except KairosError as error:
+            told = {"error": "try_again" if isinstance(error, TransientError) else "not_readable"}
+            return Response(msgspec.json.encode(told), 503, {**_FRESH, "Retry-After": "1"}, "application/json")
+        if found is None:
+            told = {"error": "unknown_user", "user": user}
+            return Response(msgspec.json.encode(told), 404, _FRESH, "application/json")
+        return Response(msgspec.json.encode(found), 200, _FRESH, "application/json")
 
     @router.get("/u/{token}", summary="Ask whether to unsubscribe; changes nothing", include_in_schema=False)
     async def ask(token: str) -> HTMLResponse:

@@ -15,6 +15,7 @@ from services.channels.tokens import Tokens
 from services.dashboard.api import make_router
 from services.dashboard.assignments import Assignments
 from services.dashboard.page import FAVICON, STATIC, install_page
+from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
 from services.dashboard.unsubscribe import Unsubscriber
 from services.state.live import LiveReader
@@ -39,7 +40,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
 
     unsubscriber = Unsubscriber(Tokens(settings.secret_key.get_secret_value()), settings.kafka.bootstrap, shop_time_ms)
 
-    assignments = Assignments(settings, shop_time_ms)
+    assignments, propensities = Assignments(settings, shop_time_ms), Propensities(settings)
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -48,11 +49,12 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
         await reader.stop()
         unsubscriber.close()
         assignments.close()
+        propensities.close()
 
     # FastAPI's own documentation pages load their scripts from another host; the schema itself stays.
     app = FastAPI(title="Kairos", docs_url=None, redoc_url=None, lifespan=running)
     app.state.reader = reader
-    app.include_router(make_router(reader, unsubscriber, assignments))
+    app.include_router(make_router(reader, unsubscriber, assignments, propensities))
     app.mount("/assets", StaticFiles(directory=STATIC), name="assets")
     install_page(reader)
     ui.run_with(app, title="Kairos", favicon=FAVICON, tailwind=False, dark=False, show_welcome_message=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from config.definitions import Definitions
+from config.definitions import Definitions, Goal
 from config.topics import INPUT_NAMES
 from models.learners.batch import NAME as BATCH
 from services.dashboard import words
@@ -32,6 +32,7 @@ from services.state.live import RawLive, Snapshot
 TAIL_SHOWN = 8
 READERS = {"training": "learn", "messages": "deliver"}
 MODEL_TITLES = {"churn": "Churn score", "recs": "Next best offer"}
+GOAL_FIGURES = ("auc", "log_loss", "rate_log_loss", "calibration", "rate", "judged")
 
 Figures = Mapping[str, Any]
 
@@ -63,7 +64,7 @@ def build_page(raw: RawLive, definitions: Definitions, history: Sequence[Sample]
         funnels=funnels,
         experiments=build_experiments(raw.cards, definitions.experiments, currency=definitions.churn.currency),
         proof=proof,
-        models=build_models(raw),
+        models=build_models(raw, definitions.goals),
         workers=workers,
         history=tuple(history),
     )
@@ -185,25 +186,58 @@ def build_workers(raw: RawLive) -> tuple[Worker, ...]:
     return tuple(sorted(alive + silent, key=lambda one: (order.get(one.role, 4), one.role, one.worker)))
 
 
-def build_models(raw: RawLive) -> tuple[ModelVersion, ...]:
-    """One row per model, published or not."""
-    return tuple(_model(name, title, raw) for name, title in MODEL_TITLES.items())
+def build_models(raw: RawLive, goals: Sequence[Goal] = ()) -> tuple[ModelVersion, ...]:
+    """One row per model and per goal, published or not."""
+    rows = tuple(_model(name, title, raw) for name, title in MODEL_TITLES.items())
+    return rows + tuple(_goal(goal, raw) for goal in goals if goal.enabled)
+
+
+def _goal(goal: Goal, raw: RawLive) -> ModelVersion:
+    snapshot = raw.snapshots.get("goals")
+    meta: Figures = snapshot.meta.get("goals", {}).get(str(goal.code), {}) if snapshot else {}
+    figures = {name: float(meta[name]) for name in GOAL_FIGURES if meta.get(name) is not None}
+    return ModelVersion(
+        name=f"goal-{goal.id}",
+        title=f"Goal {goal.id}",
+        version=snapshot.version if snapshot and meta else 0,
+        in_use=_in_use("goals", raw),
+        published=words.seconds_of_day(snapshot.created_ms) if snapshot and meta else "\N{EN DASH}",
+        learned=bool(meta.get("learned")),
+        examples=meta.get("examples"),
+        words=_goal_words(meta, figures),
+        figures=figures if meta.get("judged") else {},
+    )
+
+
+def _goal_words(meta: Figures, figures: Figures) -> str:
+    outcomes = words.plural(int(meta.get("examples") or 0), "known outcome")
+    if not meta.get("learned"):
+        return f"not learned yet: nobody is scored; {outcomes} so far"
+    told = f"learned since {words.day(int(meta['first_label_ms']))}, from {outcomes}"
+    if not meta.get("judged"):
+        return told
+    auc = f"AUC {figures['auc']:.3f}, " if "auc" in figures else ""
+    return (
+        f"{told}; as served: {auc}log loss {figures['log_loss']:.3f} (the rate alone {figures['rate_log_loss']:.3f}), "
+        f"calibration error {figures['calibration']:.3f}"
+    )
+
+
+def _in_use(name: str, raw: RawLive) -> int | None:
+    """Oldest version that a worker decides with."""
+    told = [figures.get("snapshots", {}).get(name) for figures in _deciding(raw.workers)]
+    return min((int(version) for version in told if version is not None), default=None)
 
 
 def _model(name: str, title: str, raw: RawLive) -> ModelVersion:
     snapshot = raw.snapshots.get(name)
-    in_use = [
-        int(figures["snapshots"][name])
-        for figures in _deciding(raw.workers)
-        if figures.get("snapshots", {}).get(name) is not None
-    ]
     learned = bool(snapshot and snapshot.meta.get("learned", name != "churn"))
     examples = snapshot.meta.get("examples", snapshot.meta.get("baskets")) if snapshot else None
     return ModelVersion(
         name=name,
         title=title,
         version=snapshot.version if snapshot else 0,
-        in_use=min(in_use, default=None),
+        in_use=_in_use(name, raw),
         published=words.seconds_of_day(snapshot.created_ms) if snapshot else "\N{EN DASH}",
         learned=learned,
         examples=examples,

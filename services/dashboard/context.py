@@ -7,7 +7,8 @@ here; a test fails when one is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from services.dashboard.outcomes import ExperimentResult, Funnel
@@ -236,6 +237,7 @@ class ModelVersion:
     learned : whether it has learned; before, a documented rule answers.
     examples : examples that it learned from, None where it does not say.
     words : "learned since 30 Jun 2010", "not learned yet", and the like.
+    figures : how good the scores were as they were served, by name, of a goal's model that was judged.
     """
 
     name: str
@@ -246,6 +248,7 @@ class ModelVersion:
     learned: bool
     examples: int | None
     words: str
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ MetricName = Literal[
     "kairos_worker_cpu_seconds",
     # Newest published version of a model.
     "kairos_model_version",
+    # Prequential figures of a goal's scores: auc, log_loss, rate_log_loss, calibration, rate, judged.
+    "kairos_goal_score",
     # How far event time has come in the slowest lane, epoch seconds.
     "kairos_watermark_timestamp_seconds",
 ]
@@ -165,6 +167,12 @@ def _running(page: PageContext) -> Iterator[Metric]:
         "Newest version of a model",
         ["model"],
         [((one.name,), one.version) for one in page.models],
+    )
+    yield _gauge(
+        "kairos_goal_score",
+        "How good a goal's scores were as they were served",
+        ["goal", "figure"],
+        [((one.name.removeprefix("goal-"), name), value) for one in page.models for name, value in one.figures.items()],
     )
 
 

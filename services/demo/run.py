@@ -27,7 +27,7 @@ from services.demo.history import History, load_history
 from services.demo.live import LatencySamples, Responses
 from services.demo.reactions import Reactions
 from services.demo.replay import Pace, Progress, Replay
-from services.demo.summary import AuditVerdict, Learning, Summary, day, render
+from services.demo.summary import AuditVerdict, Learning, Summary, day, goal_lines, render
 from services.demo.verdict import Purchases, judge_alerts, judge_offers, judge_reminders
 from services.embedded.stack import EmbeddedStack
 from services.state.counters import read_counters
@@ -229,6 +229,7 @@ def summarise(
         horizon_ms=churn.horizon_ms,
         eligible_within_ms=churn.eligible_within_ms,
     )
+    learned_goals = live.snapshots.get("goals")
     snapshot = live.snapshots.get("churn")
     model = snapshot.meta if snapshot is not None else {}
     learning = Learning(
@@ -259,6 +260,7 @@ def summarise(
         events=progress.events + progress.reactions,
         log_latency=samples.of("log_latency_ms"),
         kairos_latency=samples.of("latency_ms"),
+        goals=goal_lines(learned_goals.meta) if learned_goals is not None else (),
     )
 
 

@@ -70,6 +70,7 @@ class Summary:
     alerts, offers : verdicts. reminders : cart mails, and those whose customer had really left the cart.
     learning : of the churn model.
     wall_s, events : for the throughput. log_latency, kairos_latency : the two parts.
+    goals : how good the propensities were, a sentence each.
     audit : verdict of the audit; None if it was not run. problems : what keeps the demo from being all well.
     """
 
@@ -94,6 +95,7 @@ class Summary:
     events: int
     log_latency: Latency | None = None
     kairos_latency: Latency | None = None
+    goals: tuple[str, ...] = ()
     audit: AuditVerdict | None = None
     problems: tuple[str, ...] = field(default=())
 
@@ -309,6 +311,7 @@ def _right(summary: Summary) -> RenderableType:
             Text(f"  by Kairos           {share_of(summary.reminders)}"),
         ]
     lines.append(Text(_learning_line(learning), style="dim"))
+    lines += [Text(told, style="dim") for told in summary.goals]
     return _section("Was Kairos right?", *lines)
 
 
@@ -322,6 +325,21 @@ def _learning_line(learning: Learning) -> str:
         f"Churn score: a documented recency/frequency rule until {day(learning.since_ms)}, from then on "
         f"learned from {learning.examples:,} examples whose 90 days were over."
     )
+
+
+def goal_lines(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """How good the scores of each goal were as they were served; `meta` is that of the snapshot `goals`."""
+    found = []
+    for one in meta.get("goals", {}).values():
+        if not one["learned"] or not one["judged"] or one["auc"] is None:
+            found.append(f"Propensity {one['goal']}: {one['examples']:,} labels, nothing to judge yet.")
+            continue
+        found.append(
+            f"Propensity {one['goal']}: of {one['judged']:,} scores whose label came, AUC {one['auc']:.3f}, log loss "
+            f"{one['log_loss']:.3f} (the rate alone {one['rate_log_loss']:.3f}), "
+            f"calibration error {one['calibration']:.3f}."
+        )
+    return tuple(found)
 
 
 def _machine(summary: Summary) -> RenderableType:

@@ -13,6 +13,7 @@ from config.definitions import Experiment
 from config.loader import load_definitions
 from config.settings import Settings
 from config.topics import CHURN_ALERTS, EXPOSURES, INPUTS, MESSAGES, OFFERS
+from config.units import spell_duration
 from models.errors import KairosError
 from models.forward import departure_of
 from models.profile.codec import decode_profile
@@ -21,6 +22,7 @@ from models.profile.state import Profile
 from models.wire import epoch_ms, lane_of
 from services.bus.reader import read_topic
 from services.state import keys
+from services.state.propensities import Propensity, PropensityReader
 from services.state.redis_lane import connect, translated
 
 _STYLES = {"churn-alerts": "yellow", "messages": "cyan", "offers": "green", "exposures": "magenta"}
@@ -52,7 +54,6 @@ def tell(settings: Settings, user: str) -> Story:
     client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
     with translated():
         packed: Any = client.get(keys.profile(lane, user))
-    client.close()
     story = Story(None)
     try:
         story.profile = None if packed is None else decode_profile(packed)
@@ -60,8 +61,12 @@ def tell(settings: Settings, user: str) -> Story:
         to, day = away.redirect.to, _day(away.redirect.at)
         story.facts = {"merged into": f"{to}, by an alias of {day}; what came later is in that user's story"}
     if story.profile is not None:
-        experiments = load_definitions(settings.config_dir, check_templates=False).experiments
-        story.facts = facts_of(story.profile, experiments)
+        definitions = load_definitions(settings.config_dir, check_templates=False)
+        story.facts = facts_of(story.profile, definitions.experiments)
+        found = PropensityReader(client, settings.lanes).ask(user, definitions.goals)
+        if found is not None:
+            story.facts |= {f"will {one.goal}": _likely(one) for one in found.propensities}
+    client.close()
     key = user.encode()
     for topic in (*INPUTS, CHURN_ALERTS, OFFERS, MESSAGES, EXPOSURES):
         for record in read_topic(settings.kafka.bootstrap, topic.name, lane):
@@ -95,6 +100,13 @@ def facts_of(profile: Profile, experiments: Iterable[Experiment]) -> dict[str, s
             _exposure(by_code.get(code), seen.variant) for code, seen in profile.exposures.items()
         )
     return found
+
+
+def _likely(told: Propensity) -> str:
+    if told.probability is None:
+        return told.note
+    why = ", ".join(f"{one.text} ({one.share:+.2f})" for one in told.reasons)
+    return f"{told.probability:.1%} within {spell_duration(told.horizon_ms)}: {why}"
 
 
 def _exposure(experiment: Experiment | None, variant: int) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import redis as redis_py
 
+from config.topics import MODELS
 from models.errors import TransientError
 from models.lane import LaneState
 from models.learners.envelope import Envelope
@@ -31,7 +32,6 @@ SILENT_FOR_MS = 3_600_000
 
 WORKERS_KEY = "live:workers"
 DEMO_KEY = "live:demo"
-MODELS = ("churn", "recs")
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

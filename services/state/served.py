@@ -6,9 +6,10 @@ import structlog
 
 from models.brain import Brain
 from models.errors import IncompatibleSnapshotError
-from models.learners import linear
+from models.learners import goal_scores, linear
 from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.contest import ONLINE
+from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.offers import recs
 from models.offers.recs import Recs
@@ -17,7 +18,7 @@ from services.state.registry import ModelRegistry
 from services.state.snapshots import SnapshotReader
 
 log = structlog.get_logger()
-MODELS = (linear.NAME, recs.NAME)
+MODELS = (linear.NAME, recs.NAME, goal_scores.NAME)
 
 
 class ServedModels:
@@ -32,6 +33,7 @@ class ServedModels:
         self._reader = SnapshotReader(client)
         self._registry = ModelRegistry(client, linear.NAME)
         self._refused = ""
+        self._refused_goals = 0
 
     def take(self, brain: Brain, *, anew: bool = False) -> Brain:
         """The same brain with the models that serve now; `brain` itself when nothing has changed.
@@ -52,9 +54,22 @@ class ServedModels:
         offers, version = brain.recs, latest.get(recs.NAME, 0)
         if anew or version != offers.version:
             offers = Recs.from_envelope(self._reader.load(recs.NAME, version)) if version else Recs()
-        if churn is brain.churn and offers is brain.recs:
+        goals = self._goals(brain.goals.scores, latest.get(goal_scores.NAME, 0), anew=anew)
+        if churn is brain.churn and offers is brain.recs and goals is brain.goals.scores:
             return brain
-        return brain.with_models(churn, offers)
+        return brain.with_models(churn, offers, goals)
+
+    def _goals(self, current: GoalScores, version: int, *, anew: bool) -> GoalScores:
+        """What learn published last; where that cannot be read, what serves now goes on."""
+        if version == current.version and not anew:
+            return current
+        try:
+            return GoalScores.from_envelope(self._reader.load(goal_scores.NAME, version)) if version else GoalScores()
+        except IncompatibleSnapshotError as error:
+            if version != self._refused_goals:
+                self._refused_goals = version
+                log.warning("goals_refused", serving=current.version, error=str(error))
+            return current
 
     def _churn(self, current: ChurnScorer, online: int, *, anew: bool) -> ChurnScorer:
         """What was promoted; where that cannot be read, what serves now goes on."""

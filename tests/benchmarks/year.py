@@ -16,8 +16,9 @@ import msgspec
 from config.topics import DAY_MS, FEEDBACK, INPUT_NAMES
 from models.brain import Brain
 from models.chunk import Batch, merge, read_chunk
-from models.decisions import BasketExample, ChurnExample, MessageCommand
+from models.decisions import BasketExample, ChurnExample, GoalExample, MessageCommand
 from models.delivery import State, feedback
+from models.learners.goal_learner import GoalsModel
 from models.learners.session import ChurnModel, RecsModel
 from models.offers.recs import Recs
 from models.wire import Record
@@ -46,6 +47,7 @@ class YearLane:
     brain: Brain
     churn: ChurnModel = field(default_factory=ChurnModel)
     recs: RecsModel = field(default_factory=RecsModel)
+    goals: GoalsModel = field(default_factory=GoalsModel)
     events: int = 0
     messages: int = 0
     _ends: list[int] = field(default_factory=lambda: [0] * len(INPUT_NAMES))
@@ -79,7 +81,7 @@ class YearLane:
     def teach(self) -> None:
         """Decide with what was learned up to now."""
         recs = Recs.from_payload(self.recs.payload(), 1)
-        self.brain = self.brain.with_models(self.churn.linear_model(), recs)
+        self.brain = self.brain.with_models(self.churn.linear_model(), recs, self.goals.scores())
 
     def _chunk(self, index: int, name: str, found: list[tuple[int, bytes]]) -> Batch:
         start = self._ends[index]
@@ -99,6 +101,8 @@ class YearLane:
         for effect in done.outcome.effects:
             if isinstance(effect, ChurnExample):
                 self.churn.learn_example(effect.x, effect.label, effect.at, effect.known_at)
+            elif isinstance(effect, GoalExample):
+                self.goals.learn_example(effect)
             elif isinstance(effect, BasketExample):
                 self.recs.learn(_encode(effect))
             elif isinstance(effect, MessageCommand) and effect.suppressed is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 from kafka.net.inet import KafkaNetSocket
 
-from config.topics import INPUT_NAMES, TOPICS, partitions_of
+from config.topics import INPUT_NAMES, TOPICS, Topic, partitions_of
 from models.errors import ConfigurationError, TransientError
 from models.events import Envelope
 from models.wire import lane_of
@@ -20,6 +21,7 @@ from services.bus import (
     DeliveryError,
     Follower,
     Publisher,
+    admin,
     create_topics,
     describe,
     end_offsets,
@@ -87,6 +89,31 @@ def test_another_number_of_lanes_is_refused_with_what_to_do(topics: str) -> None
     with pytest.raises(ConfigurationError, match=r"clickstream has 3 partitions, needed 4") as caught:
         create_topics(topics, LANES + 1)
     assert "KAIROS_LANES" in caught.value.remedy
+
+
+def test_a_topic_of_an_older_version_gets_its_new_partitions(
+    broker: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Its partitions are no lanes: nobody changes partition."""
+    older = Topic("older", "one partition for each model", partitions=2)
+    monkeypatch.setattr(admin, "TOPICS", (older,))
+    assert create_topics(broker, LANES) == ["older"]
+    with Publisher(broker) as bus:
+        bus.publish("older", b"kept", "u", 1)
+    monkeypatch.setattr(admin, "TOPICS", (replace(older, partitions=3),))
+    if request.node.callspec.params["broker"] == "embedded":  # it cannot add any, and says what to do
+        with pytest.raises(ConfigurationError, match="cannot add any: older") as refused:
+            create_topics(broker, LANES)
+        assert "empty data folder" in refused.value.remedy
+        return
+    assert create_topics(broker, LANES) == []
+    assert end_offsets(broker, "older") == {0: 0, 1: 1, 2: 0}
+    with Publisher(broker) as bus:
+        bus.publish("older", b"new", "u", 2)
+    assert [(record.partition, record.value) for record in read_topic(broker, "older")] == [(1, b"kept"), (2, b"new")]
+    monkeypatch.setattr(admin, "TOPICS", (older,))
+    with pytest.raises(ConfigurationError, match="older has 3 partitions, needed 2"):
+        create_topics(broker, LANES)
 
 
 def test_inputs_carry_the_time_of_the_broker(topics: str) -> None:
@@ -159,7 +186,7 @@ def test_every_record_of_many_is_read_back_once_in_order(topics: str) -> None:
 
 def test_an_empty_topic_has_an_end_and_a_missing_one_is_an_error(topics: str) -> None:
     assert list(read_topic(topics, "journal")) == []
-    assert end_offsets(topics, "training") == {0: 0, 1: 0}
+    assert end_offsets(topics, "training") == {0: 0, 1: 0, 2: 0}
     with pytest.raises(TransientError, match="no topic nowhere"):
         list(read_topic(topics, "nowhere"))
     with pytest.raises(TransientError, match="no partition 9"):

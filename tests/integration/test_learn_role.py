@@ -69,7 +69,7 @@ def own_kafka(jars: Path) -> Iterator[KafkaServer]:
 def test_killed_learner_skips_nothing_and_repeats_nothing(
     own_kafka: KafkaServer, redis_server: AnyRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own_kafka.create_topic("training", 2)
+    own_kafka.create_topic("training", 3)
     number = 1 + int(uuid.uuid4().int % 14)
     url = redis_server.url.removesuffix("/0") + f"/{number}"
     settings = {

@@ -260,7 +260,7 @@ def test_it_refuses_looks_and_is_done_once(ready: Settings, client: redis.Redis)
     assert not repartition(ready, NEW, 7_000, with_lag=True).finished
     there = describe(bootstrap)
     assert {info.partitions for name, info in there.items() if name not in {"training", "verdicts"}} == {NEW}
-    assert there["training"].partitions == 2
+    assert there["training"].partitions == 3
     assert repartition(ready, NEW, 8_000).finished
     entries = [decode_entry(packed) for one in dumps(client) for _, packed in one.outbox]
     assert sum(b'"kind":"split"' in output.value for entry in entries for output in entry.outputs) == NEW

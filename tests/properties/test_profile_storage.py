@@ -17,6 +17,7 @@ from models.offers.recs import Recs
 from models.profile.codec import decode_profile, encode_profile
 from models.profile.state import Profile
 from models.wire import Record
+from support.goals import goal_scores
 from support.lane import BROKER_MS, DAY_MS, HOUR_MS, MINUTE_MS, identify, ms, order, shipped, tick, track
 
 START = ms("2010-03-01 06:00")
@@ -27,7 +28,8 @@ RECS = Recs.of(
     {"22423": [("20725", 2.0)], "85123A": [("007", 1.0), ("22423", 0.5)]},
     [("20725", 2.0), ("22423", 1.0)],
 )
-BRAIN = Brain(shipped()).with_models(Brain(shipped()).churn, RECS)
+GOALS = goal_scores(Brain(shipped()), bias=-1.0, silence=-0.2, views_7d=0.3)
+BRAIN = Brain(shipped()).with_models(Brain(shipped()).churn, RECS, GOALS)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from models.errors import IncompatibleSnapshotError
 from models.lane import decode_fence, decode_state
 from models.learners import batch, linear
 from models.learners.batch import BatchModel, ChurnScorer
+from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.offers.recs import Recs
 from services.bus.reader import Record, end_offsets, read_topic
@@ -49,6 +50,7 @@ class Brains:
         self._policies: dict[str, Brain] = {}
         self._churn: dict[tuple[str, int], ChurnScorer] = {(linear.NAME, 0): LinearModel.rule()}
         self._recs: dict[int, Recs] = {0: Recs()}
+        self._goals: dict[int, GoalScores] = {0: GoalScores()}
 
     def __call__(self, policy: str, versions: Mapping[str, int]) -> Brain:
         """Brain of these versions.
@@ -62,12 +64,18 @@ class Brains:
         if base is None:
             base = self._policies[policy] = Brain(read_policy(self._redis, policy))
         name = batch.NAME if batch.NAME in versions else linear.NAME
-        churn, recs = self._scorer(name, versions.get(name, 0)), versions.get("recs", 0)
+        churn, recs, goals = (
+            self._scorer(name, versions.get(name, 0)),
+            versions.get("recs", 0),
+            versions.get("goals", 0),
+        )
         if recs not in self._recs:
             self._recs = {0: self._recs[0], recs: Recs.from_envelope(self._reader.load("recs", recs))}
-        if base.churn is churn and base.recs is self._recs[recs]:
+        if goals not in self._goals:
+            self._goals = {0: self._goals[0], goals: GoalScores.from_envelope(self._reader.load("goals", goals))}
+        if base.churn is churn and base.recs is self._recs[recs] and base.goals.scores is self._goals[goals]:
             return base
-        brain = self._policies[policy] = base.with_models(churn, self._recs[recs])
+        brain = self._policies[policy] = base.with_models(churn, self._recs[recs], self._goals[goals])
         return brain
 
     def _scorer(self, name: str, version: int) -> ChurnScorer:

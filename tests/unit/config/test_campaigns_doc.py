@@ -32,6 +32,7 @@ MODELS: dict[str, type[Definition]] = {
     "Plan": d.ExperimentPlan,
     "Allocation": d.Allocation,
     "Ruling": d.Ruling,
+    "Goal": d.Goal,
     "Churn": d.Churn,
     "Action": d.ChurnAction,
     "Policy": d.Policy,
@@ -78,6 +79,7 @@ def test_the_examples_load() -> None:
         "campaigns": d.Campaign,
         "offers": d.Offer,
         "experiments": d.Experiment,
+        "goals": d.Goal,
     }
     found = re.findall(r"```yaml\n# config/(\w+)/([\w-]+)\.yaml\n(.*?)```", DOC, re.S)
     assert {kind for kind, _, _ in found} == set(kinds)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.definitions import Campaign, Definitions
+from config.definitions import Campaign, Definitions, Goal
 from models.lane import LaneState
 from services.dashboard import context, outcomes
 from services.dashboard.build import (
@@ -17,6 +17,7 @@ from services.dashboard.build import (
     build_clock,
     build_lag,
     build_latency,
+    build_models,
     build_page,
     lag_by_partition,
     sample,
@@ -236,6 +237,27 @@ def test_a_promoted_batch_model_is_told() -> None:
     model = page(RawLive(snapshots=snapshots, workers=(decide(snapshots={"churn-batch": 3}),))).models[0]
     assert model.words.startswith("batch version 3 was promoted")
     assert (model.version, model.in_use) == (7, None)
+
+
+def test_a_goal_says_how_good_its_scores_were_as_they_were_served() -> None:
+    goal = Goal.model_validate({"id": "buy", "event": "Order Completed", "horizon": "30d"})
+    judged = {"judged": 900, "auc": 0.7812, "log_loss": 0.41, "rate_log_loss": 0.52, "calibration": 0.021, "rate": 0.3}
+    meta = {"learned": True, "examples": 1200, "first_label_ms": 1_267_615_920_000, **judged}
+    snapshot = Snapshot("goals", 9, NOW, meta={"goals": {str(goal.code): meta}})
+    raw = RawLive(snapshots={"goals": snapshot}, workers=(decide(snapshots={"goals": 8}),))
+    row = build_models(raw, (goal,))[-1]
+    assert (row.name, row.version, row.in_use, row.learned, row.figures) == ("goal-buy", 9, 8, True, judged)
+    assert row.words == (
+        "learned since 3 Mar 2010, from 1,200 known outcomes; as served: AUC 0.781, log loss 0.410 (the rate alone "
+        "0.520), calibration error 0.021"
+    )
+    young = build_models(RawLive(), (goal,))[-1]
+    assert (young.version, young.figures) == (0, {})
+    assert young.words == "not learned yet: nobody is scored; 0 known outcomes so far"
+    asks_otherwise = goal.model_copy(update={"horizon_ms": 1})
+    del asks_otherwise.__dict__["code"]
+    assert not build_models(raw, (asks_otherwise,))[-1].learned
+    assert len(build_models(raw, (goal.model_copy(update={"enabled": False}),))) == 2
 
 
 def test_a_tail_item_without_its_fields_is_shown_as_far_as_it_goes() -> None:

@@ -38,13 +38,16 @@ DECIDE = {
 }
 CART = load_definitions(PACKAGE_CONFIG_DIR).experiment_by_id["cart-subject"]
 CARD = card_of(CART, {"general": {"clicked": shares(10, 2)}, "names-product": {"clicked": shares(11, 3)}})
+GOAL = load_definitions(PACKAGE_CONFIG_DIR).goal_by_id["buy-again"]
+JUDGED = {"judged": 9, "auc": 0.8, "log_loss": 0.4, "rate_log_loss": 0.6, "calibration": 0.02, "rate": 0.3}
+GOALS = {"goals": {str(GOAL.code): {"learned": True, "examples": 9, "first_label_ms": NOW, **JUDGED}}}
 FULL = RawLive(
     workers=(DECIDE,),
     silent=(("learn", "w2", NOW - 60_000),),
     lanes={0: LaneState(watermarks=[NOW] * 4, received=12, applied=9, duplicate=1, rejected=1, forwarded=1)},
     campaigns={"order-thanks": {"decided": 5, "sent": 4, "opened": 1, "suppressed:no_consent": 2, "unknown": 1}},
     cards={"cart-subject": CARD},
-    snapshots={"churn": Snapshot("churn", 3, NOW - 1000)},
+    snapshots={"churn": Snapshot("churn", 3, NOW - 1000), "goals": Snapshot("goals", 2, NOW - 1000, meta=GOALS)},
 )
 
 

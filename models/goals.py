@@ -1,0 +1,247 @@
+"""Propensities in the stream: what each user is likely to do, and examples to learn it from.
+
+All users of a batch are scored in one matrix product, and so are the examples that it begins. An example is begun at a
+moment that only hashes choose: an event (one in eight), or a tick of silence. A user has at most one open for a goal,
+and it is told when its horizon is over. A positive that was told at once would come before the negatives of its time,
+and every score would be too high.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from config.goal import Goal
+from models.campaigns.conditions import Condition, compile_condition
+from models.campaigns.view import user_view
+from models.decisions import GoalExample, effect_id
+from models.features.goals import as_matrix, raw, raw_many
+from models.learners.goal_scores import GoalScores
+from models.outcome import Outcome
+from models.profile.awaited import GoalSample
+from models.profile.state import E4, Profile
+from models.wire import Input
+
+if TYPE_CHECKING:
+    from models.decide import Turn
+
+FloatArray = npt.NDArray[np.float64]
+
+DAY_S = 86_400
+EVENT_MASK = 7  # one event in eight may begin an example
+SILENT_S = 180 * DAY_S  # whoever was not seen for so long is asked no more
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Goals as the core asks for them.
+
+    Parameters
+    ----------
+    goals : the enabled ones. scores : what was learned of any goal.
+    """
+
+    goals: tuple[Goal, ...]
+    scores: GoalScores
+
+    @cached_property
+    def by_code(self) -> Mapping[int, Goal]:
+        """Goals by what they ask for."""
+        return {goal.code: goal for goal in self.goals}
+
+    @cached_property
+    def min_orders(self) -> int:
+        """Nobody with fewer orders is asked anything."""
+        return min((goal.min_orders for goal in self.goals), default=0)
+
+    @cached_property
+    def served(self) -> GoalScores:
+        """Models of the goals that are declared and learned."""
+        return self.scores.of([goal.code for goal in self.goals])
+
+    @cached_property
+    def least_orders(self) -> tuple[int, ...]:
+        """`min_orders` of each goal that is served."""
+        return tuple(self.by_code[code].min_orders for code in self.served.codes)
+
+    @cached_property
+    def conditions(self) -> Mapping[int, Condition]:
+        """Compiled conditions by code."""
+        return {goal.code: compile_condition(goal.when) for goal in self.goals if goal.when}
+
+    def propensities(self, profile: Profile, at: int) -> dict[str, float]:
+        """Propensities of a user by the id of the goal: as of the last event, of users at rest as of second `at`."""
+        if profile.session_start:
+            told: Mapping[int, int] = profile.propensities
+        else:
+            told = self.told(profile, raw(profile, at))
+        return {self.by_code[code].id: p_e4 / E4 for code, p_e4 in told.items() if code in self.by_code}
+
+    def told(self, profile: Profile, x: list[int]) -> dict[int, int]:
+        """Propensity of each goal that is asked of this user, for a raw vector, in ten-thousandths."""
+        served = self.served
+        if not served.codes:
+            return {}
+        each = zip(served.codes, _e4(served.score(as_matrix([x])))[0], self.least_orders, strict=True)
+        return {code: p_e4 for code, p_e4, needed in each if profile.orders >= needed}
+
+    def with_scores(self, scores: GoalScores) -> Goals:
+        """The same goals with other models."""
+        return Goals(self.goals, scores)
+
+    def listening(self, event: str) -> tuple[Goal, ...]:
+        """Goals that this event may reach."""
+        return tuple(goal for goal in self.goals if goal.event == event)
+
+
+def on_event(turn: Turn, profile: Profile, event: Input, reached: tuple[Goal, ...], *, visit: bool) -> None:
+    """An event was applied: goals that it reaches, the score it calls for, and maybe the beginning of an example."""
+    goals = turn.brain.goals
+    if reached and profile.awaited:
+        _reach(goals, profile, event, reached)
+    if not visit or not goals.goals or profile.orders < goals.min_orders:
+        return
+    ask(turn, event.user, profile, event.at // 1000)
+    # A late event is no moment to begin at: what came after it is known already.
+    if not event.digest[0] & EVENT_MASK and event.at >= profile.last_seen_ms:
+        at = event.at // 1000
+        if profile.awaited:
+            settle(turn.out, goals, event.user, profile, at)
+        begin(turn, profile, at)
+
+
+def ask(turn: Turn, user: str, profile: Profile, at: int) -> None:
+    """Have a user scored with the others of the batch, as of second `at`."""
+    goals = turn.brain.goals
+    if goals.served.codes and profile.orders >= goals.min_orders:
+        turn.asked[user] = at
+
+
+def _reach(goals: Goals, profile: Profile, event: Input, reached: Iterable[Goal]) -> None:
+    """Every open example whose horizon holds the event has its answer. It is told when the horizon is over."""
+    second, document = event.at // 1000, None
+    for goal in reached:
+        for sample in profile.goal_samples:
+            if sample.code != goal.code or sample.reached:
+                continue
+            if not sample.at < second < sample.at + goal.horizon_ms // 1000:
+                continue
+            condition = goals.conditions.get(goal.code)
+            if condition is not None:
+                document = document or event.document()
+                facts = user_view(profile, event.at, condition.user_fields, goals)
+                seen = {"event": event.name, "properties": document["properties"], "user": facts}
+                if not condition.holds(seen):
+                    continue
+            sample.reached = True
+
+
+def settle(out: Outcome, goals: Goals, user: str, profile: Profile, at: int) -> None:
+    """Send every example whose horizon is over at second `at` to training; those of goals that are no more go."""
+    kept = []
+    for sample in profile.goal_samples:
+        goal = goals.by_code.get(sample.code)
+        if goal is None:
+            continue
+        due = sample.at + goal.horizon_ms // 1000
+        if due > at:
+            kept.append(sample)
+            continue
+        out.effects.append(
+            GoalExample(
+                id=effect_id(f"goal:{goal.id}", "example", user, str(sample.at)),
+                user=user,
+                goal=goal.id,
+                code=goal.code,
+                at=sample.at * 1000,
+                due=due * 1000,
+                known_at=at * 1000,
+                label=int(sample.reached),
+                x=sample.x,
+                p_e4=sample.p_e4,
+            )
+        )
+    if len(kept) < len(profile.goal_samples):
+        profile.goal_samples = kept
+
+
+def begin(turn: Turn, profile: Profile, at: int) -> None:
+    """Keep what is known of a user at second `at` for every goal that has no example open."""
+    goals = turn.brain.goals
+    opened = {sample.code for sample in profile.goal_samples} if profile.awaited else ()
+    wanted = [goal for goal in goals.goals if goal.code not in opened and profile.orders >= goal.min_orders]
+    if wanted:
+        x = raw(profile, at)
+        begun = [GoalSample(goal.code, at, False, -1, x) for goal in wanted]
+        profile.goal_samples.extend(begun)
+        turn.begun.extend(begun)
+    wake(goals, profile)
+
+
+def wake(goals: Goals, profile: Profile) -> None:
+    """See that there is a tick by which an example that is open can be told. Those of customers come anyway."""
+    if profile.tick_due == 0 and profile.awaited:
+        dues = [
+            sample.at + goals.by_code[sample.code].horizon_ms // 1000
+            for sample in profile.goal_samples
+            if sample.code in goals.by_code
+        ]
+        profile.tick_due = min(dues, default=0)
+
+
+def on_tick(turn: Turn, user: str, profile: Profile, slot: int, at: int) -> None:
+    """Time passes for a user: labels that fell due, a new score while the user is not at rest, a new example."""
+    goals = turn.brain.goals
+    if profile.awaited:
+        settle(turn.out, goals, user, profile, at)
+    if not goals.goals or profile.orders < goals.min_orders:
+        return
+    if profile.session_start:
+        ask(turn, user, profile, at)
+    turns = at // (turn.brain.definitions.churn.sample_every_ms // 1000) + slot
+    if turns & 1 and 0 <= at - profile.last_seen_ms // 1000 <= SILENT_S:
+        begin(turn, profile, at)
+    wake(goals, profile)
+
+
+def score(turn: Turn) -> None:
+    """Write the propensities of everybody who was asked about, and of the examples that were begun."""
+    goals = turn.brain.goals
+    if goals.served.codes:
+        if turn.begun:
+            _score_begun(goals.served, turn.begun)
+        if turn.asked:
+            _score_asked(goals, turn.out.profiles, turn.asked)
+
+
+def _score_begun(served: GoalScores, begun: Sequence[GoalSample]) -> None:
+    column = {code: place for place, code in enumerate(served.codes)}
+    for sample, row in zip(begun, _e4(served.score(as_matrix([sample.x for sample in begun]))), strict=True):
+        if sample.code in column:
+            sample.p_e4 = row[column[sample.code]]
+
+
+def _score_asked(goals: Goals, profiles: Mapping[str, Profile], asked: Mapping[str, int]) -> None:
+    users = [(profile, at) for user, at in asked.items() if (profile := profiles[user]).session_start]
+    if not users:
+        return
+    served, least = goals.served, goals.least_orders
+    found = _e4(served.score(raw_many(users)))
+    if max(least) <= goals.min_orders:  # all goals are asked of all of them
+        for (profile, _), row in zip(users, found, strict=True):
+            profile.propensities = dict(zip(served.codes, row, strict=True))
+        return
+    for (profile, _), row in zip(users, found, strict=True):
+        orders, each = profile.orders, zip(served.codes, row, least, strict=True)
+        profile.propensities = {code: p_e4 for code, p_e4, needed in each if orders >= needed}
+
+
+def _e4(probabilities: FloatArray) -> list[list[int]]:
+    """Ten-thousandths: what is stored and compared later must not hang on the last bits of a matrix product."""
+    found: list[list[int]] = np.rint(probabilities * E4).astype(np.int64).tolist()
+    return found

@@ -1,0 +1,158 @@
+"""Learns every declared goal from its examples in `training`: one pool of linear learners for each."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from config.goal import MOST_GOALS
+from models.decisions import GoalExample
+from models.errors import IncompatibleSnapshotError
+from models.features import goals
+from models.learners import goal_scores, linear
+from models.learners.drift import Adwin
+from models.learners.pool import Pool
+from models.learners.prequential import Prequential
+
+MEMBERS: Final = ("second_order", "adagrad")
+MIN_EXAMPLES: Final = 300
+MIN_OF_EACH_LABEL: Final = 20
+# Goals that were taken out or changed are kept until so many others came after them.
+KEPT: Final = 4 * MOST_GOALS
+
+
+class GoalLearner:
+    """One goal: its pool, and how good its scores were as they were served.
+
+    Parameters
+    ----------
+    goal : its id.
+    """
+
+    def __init__(self, goal: str) -> None:
+        self.goal = goal
+        self.pool = Pool(len(goals.FEATURE_NAMES), MEMBERS, judged_from=MIN_EXAMPLES)
+        self.served = Prequential()
+        self.adwin = Adwin()
+        self.drifts = 0
+        self.positives = 0
+        self.first_label_ms: int | None = None
+        self.last_ms = 0
+
+    def learn(self, example: GoalExample) -> None:
+        """Judge what was served, then learn."""
+        if example.p_e4 >= 0:
+            probability = example.p_e4 / 10_000
+            self.served.add(probability, example.label)
+            before = self.adwin.mean
+            if self.adwin.update((probability - example.label) ** 2) and self.adwin.mean > before:
+                self.drifts += 1
+                self.pool.doubt()
+        x = goals.expand(goals.as_matrix([example.x]))[0]
+        self.pool.learn_one(x, example.label, example.at, example.known_at)
+        self.positives += example.label
+        if self.first_label_ms is None:
+            self.first_label_ms = example.known_at
+        self.last_ms = max(self.last_ms, example.known_at)
+
+    @property
+    def learned(self) -> bool:
+        """Whether enough labels of both kinds are known; until then there is no score."""
+        fewer = min(self.positives, self.pool.count - self.positives)
+        return self.pool.count >= MIN_EXAMPLES and fewer >= MIN_OF_EACH_LABEL
+
+    def payload(self) -> goal_scores.GoalPayload:
+        """What is served now."""
+        model = linear.payload_of(self.pool, goals.FEATURE_NAMES, learned=self.learned, since_ms=self.first_label_ms)
+        return goal_scores.GoalPayload(goal=self.goal, model=model)
+
+    def meta(self) -> dict[str, Any]:
+        """Return what a person wants to know of it."""
+        shares = zip((member.name for member in self.pool.members), self.pool.weights().round(3), strict=True)
+        return {
+            "learned": self.learned,
+            "examples": self.pool.count,
+            "positives": self.positives,
+            "first_label_ms": self.first_label_ms,
+            "last_label_ms": self.last_ms,
+            "drifts": self.drifts,
+            "pool": {name: float(share) for name, share in shares},
+            **self.served.figures(),
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain state."""
+        return {
+            "goal": self.goal,
+            "pool": self.pool.snapshot(),
+            "served": self.served.snapshot(),
+            "adwin": self.adwin.snapshot(),
+            "counts": [self.drifts, self.positives, self.last_ms],
+            "first_label_ms": self.first_label_ms,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the one that was snapshotted."""
+        self.goal = state["goal"]
+        self.pool.restore(state["pool"])
+        self.served.restore(state["served"])
+        self.adwin.restore(state["adwin"])
+        self.drifts, self.positives, self.last_ms = state["counts"]
+        self.first_label_ms = state["first_label_ms"]
+
+
+class GoalsModel:
+    """All goals behind a session; served as one :class:`models.learners.goal_scores.GoalScores`.
+
+    Notes
+    -----
+    A goal is told apart by its code, which stands for what is asked: one whose file asks something else begins anew.
+    """
+
+    schema = goal_scores.SCHEMA
+
+    def __init__(self) -> None:
+        self.learners: dict[int, GoalLearner] = {}
+        self._decode = msgspec.json.Decoder(GoalExample).decode
+
+    def learn(self, value: bytes) -> None:
+        """Learn one :class:`models.decisions.GoalExample`."""
+        example = self._decode(value)
+        if example.type != "goal" or example.label not in (0, 1) or len(example.x) != len(goals.RAW_NAMES):
+            raise msgspec.ValidationError("not a goal's example of this feature schema")
+        self.learn_example(example)
+
+    def learn_example(self, example: GoalExample) -> None:
+        """Learn one example that was checked."""
+        learner = self.learners.get(example.code)
+        if learner is None:
+            if len(self.learners) >= KEPT:
+                del self.learners[min(self.learners, key=lambda code: (self.learners[code].last_ms, code))]
+            learner = self.learners[example.code] = GoalLearner(example.goal)
+        learner.learn(example)
+
+    def scores(self) -> goal_scores.GoalScores:
+        """Return what is served now."""
+        return goal_scores.GoalScores(self._served())
+
+    def payload(self) -> bytes:
+        return msgspec.msgpack.encode(self._served())
+
+    def meta(self) -> dict[str, Any]:
+        return {"goals": {str(code): {"goal": one.goal, **one.meta()} for code, one in sorted(self.learners.items())}}
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"learners": {str(code): one.snapshot() for code, one in self.learners.items()}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.learners = {}
+            for code, found in state["learners"].items():
+                learner = self.learners[int(code)] = GoalLearner(found["goal"])
+                learner.restore(found)
+        except KeyError as error:
+            raise IncompatibleSnapshotError(f"state of {goal_scores.NAME} without {error}") from error
+
+    def _served(self) -> goal_scores.GoalsPayload:
+        return goal_scores.GoalsPayload(goals={code: one.payload() for code, one in sorted(self.learners.items())})

@@ -1,0 +1,153 @@
+"""What a user is likely to do, told to whoever asks: from the profile, the newest snapshot and the lane's time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+import redis
+
+from config.definitions import Goal
+from config.topics import INPUT_NAMES
+from models.features.goals import as_matrix, raw, reasons
+from models.goals import Goals
+from models.identity import MAX_HOPS
+from models.lane import decode_state
+from models.learners.goal_scores import NAME, GoalScores
+from models.profile.codec import decode_profile
+from models.profile.moved import MovedError
+from models.profile.state import Profile
+from models.wire import lane_of
+from services.state import keys
+from services.state.redis_lane import translated
+from services.state.snapshots import SnapshotReader
+
+
+class Why(msgspec.Struct, frozen=True):
+    """One reason: `share` in log-odds (positive: speaks for the goal), `text` for a person."""
+
+    text: str
+    share: float
+
+
+class Propensity(msgspec.Struct, frozen=True):
+    """Probability that a user reaches a goal within its horizon.
+
+    Parameters
+    ----------
+    probability : None while there is none; `note` says why.
+    reasons : strongest first. others : share in log-odds of all other reasons; base : log-odds of the average user.
+        Base, reasons and others add up to the log-odds of the probability.
+    """
+
+    goal: str
+    description: str
+    horizon_ms: int
+    probability: float | None
+    note: str = ""
+    reasons: list[Why] = []
+    others: float = 0.0
+    base: float = 0.0
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Answer about a user (after a merge: by the id that is left) as of `at` (event time, ms).
+
+    `snapshot` : version of the models.
+    """
+
+    user: str
+    at: int
+    snapshot: int
+    propensities: list[Propensity]
+
+
+class PropensityReader:
+    """Answers; synchronous, from any thread.
+
+    Parameters
+    ----------
+    client : of Redis. lanes : how many there are.
+
+    Notes
+    -----
+    The score is computed as the question is asked: as of the lane's watermark (or the user's last event, if that is
+    later), with the newest snapshot. What conditions see is the score as of the user's last event.
+    """
+
+    def __init__(self, client: redis.Redis, lanes: int) -> None:
+        self._client, self._lanes = client, lanes
+        self._snapshots = SnapshotReader(client)
+        self._scores = GoalScores()
+        self._lock = threading.Lock()
+
+    def ask(self, user: str, goals: Sequence[Goal]) -> Told | None:
+        """Propensities of a user; None if nobody knows the user.
+
+        Raises
+        ------
+        TransientError
+            Redis is away.
+        IncompatibleSnapshotError
+            The newest snapshot is of another version of the code.
+        """
+        for _ in range(MAX_HOPS):
+            lane = lane_of(user, self._lanes)
+            with translated():
+                packed = cast(bytes | None, self._client.get(keys.profile(lane, user)))
+                state = cast(bytes | None, self._client.get(keys.state(lane)))
+            try:
+                profile = None if packed is None else decode_profile(packed)
+                break
+            except MovedError as away:
+                user = away.redirect.to
+        else:
+            return None
+        if profile is None:
+            return None
+        at_ms = max(decode_state(state, len(INPUT_NAMES)).watermark, profile.last_seen_ms)
+        scores = self._newest()
+        return Told(user, at_ms, scores.version, told(profile, at_ms // 1000, Goals(tuple(goals), scores)))
+
+    def _newest(self) -> GoalScores:
+        version = self._snapshots.latest((NAME,)).get(NAME, 0)
+        with self._lock:
+            if version != self._scores.version:
+                self._scores = (
+                    GoalScores.from_envelope(self._snapshots.load(NAME, version)) if version else GoalScores()
+                )
+            return self._scores
+
+
+def told(profile: Profile, at: int, goals: Goals) -> list[Propensity]:
+    """Propensity of every enabled goal at second `at`, with reasons."""
+    served, x = goals.served, raw(profile, at)
+    row = served.score(as_matrix([x]))[0].tolist() if served.codes else []
+    probabilities = dict(zip(served.codes, row, strict=True))
+    found = []
+    for goal in goals.goals:
+        if not goal.enabled:
+            continue
+        if profile.orders < goal.min_orders:
+            note = f"asked of users with {goal.min_orders} or more orders"
+        elif goal.code not in probabilities:
+            note = "not learned yet"
+        else:
+            shares = served.contributions(goal.code, x)
+            told_of = reasons(shares, x)
+            found.append(
+                Propensity(
+                    goal.id,
+                    goal.description,
+                    goal.horizon_ms,
+                    round(probabilities[goal.code], 4),
+                    reasons=[Why(text, round(share, 4)) for text, share in told_of],
+                    others=round(sum(share for _, share in shares) - sum(share for _, share in told_of), 4),
+                    base=round(served.base_log_odds(goal.code), 4),
+                )
+            )
+            continue
+        found.append(Propensity(goal.id, goal.description, goal.horizon_ms, None, note))
+    return found
