@@ -26,6 +26,7 @@ from models.profile.state import (
     Sample,
     Send,
     Timer,
+    Trials,
     Visit,
     bought_entry,
     day_bought,
@@ -129,14 +130,13 @@ class Folded(msgspec.Struct, array_like=True, gc=False):
     runs: list[list[int]] = []
     sends: list[Send] = []
     channels: dict[str | int, list[int]] = {}
-    exposures: dict[int, version2.Exposure] = {}  # of version 2; this one has them in `trials`
+    given: dict[int, Any] = {}  # of version 2: exposures, which this one has in `trials`
     cart: list[tuple[str, str, int]] = []
     answers: dict[str, int] = {}
     bought_days: list[int] = []
     trials: bytes = b""
     settled: list[int] = []
-    given: dict[int, list[int]] = {}
-    awaited: list[list[int]] = []
+    awaited: list[Any] = []
 
 
 _decode = msgspec.msgpack.Decoder(Folded).decode
@@ -190,12 +190,12 @@ def folded(profile: Profile) -> Folded:
         runs=_runs(goods.samples),
         sends=contact.sends,
         channels={NAME_NUMBERS.get(name, name): counts for name, counts in contact.channels.items()},
+        given=profile.given,
         cart=visit.cart,
         answers=visit.answers,
         bought_days=_day_runs([day_bought(entry) for entry in goods.bought.values()], last_seen // _DAY_S),
         trials=profile.close_trials(),
         settled=profile.settled,
-        given=profile.given,
         awaited=waiting(profile, last_seen) if profile.awaited else [],
     )
 
@@ -244,13 +244,17 @@ def unfolded(packed: bytes) -> Profile:
         person=Person(_long(found.attributes), _named(found.consent), _forth(found.consent_at, found.first_seen)),
         contact=Contact(found.sends, _named(found.channels)),
         visit=Visit(found.cart, found.answers),
-        trials=version2.trials_of(found.exposures) if found.exposures else found.trials,
+        trials=_trials_of_2(found) if found.form == FORM_OF_2 and found.given else found.trials,
         settled=found.settled,
-        given=found.given,
+        given={} if found.form == FORM_OF_2 else found.given,
     )
     if found.awaited:
-        profile.awaited = Awaited([unwaited(profile, found.last_seen, one) for one in found.awaited])
+        profile.awaited = Awaited(unwaited(profile, found.last_seen, found.awaited))
     return profile
+
+
+def _trials_of_2(found: Folded) -> Trials:
+    return version2.trials_of(msgspec.convert(found.given, dict[int, version2.Exposure]))
 
 
 def _back(then: int, now: int) -> int:

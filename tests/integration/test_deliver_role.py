@@ -107,14 +107,14 @@ def test_killed_and_doubled_deliver_sends_no_mail_twice(
                 return all(offset_of(client, lane) == written[lane] for lane in range(LANES))
 
             wait_until(done, "all of messages", 120)
-            live = [json.loads(client.get(key) or b"{}") for key in client.keys("live:worker:deliver:*")]
+            live = [json.loads(client.get(key) or b"{}") for key in client.scan_iter("live:worker:deliver:*")]
             assert live
             assert all(one["role"] == "deliver" for one in live)
             ended = [f"-{worker.pid}" for worker in workers]
             for worker in workers:
                 worker.stop()
             # Whoever ends in order takes itself off the page; who was killed is seen until the key's time is over.
-            left = [str(key, "ascii") for key in client.keys("live:worker:deliver:*") if isinstance(key, bytes)]
+            left = [str(key, "ascii") for key in client.scan_iter("live:worker:deliver:*") if isinstance(key, bytes)]
             assert not [key for key in left if key.endswith(tuple(ended))]
         except BaseException as error:
             for n in range(2):

@@ -163,14 +163,14 @@ def test_zombie_cannot_overwrite_a_newer_checkpoint(client: redis.Redis) -> None
     owner.apply(chunk(20, 40))
     owner.commit()
     stored = client.hgetall(keys.learn_checkpoint("churn"))
-    snapshots = {name: client.get(name) for name in client.keys("snapshot:*")}
+    snapshots = {name: client.get(name) for name in client.scan_iter("snapshot:*")}
     with pytest.raises(FenceError, match="another learner"):
         zombie.commit()
     with pytest.raises(FenceError, match="not loaded"):
         zombie.apply(chunk(20, 40))
     assert not zombie.commit(last=True), "what it learned is void"
     assert client.hgetall(keys.learn_checkpoint("churn")) == stored
-    assert {name: client.get(name) for name in client.keys("snapshot:*")} == snapshots
+    assert {name: client.get(name) for name in client.scan_iter("snapshot:*")} == snapshots
     assert zombie.load() == 40
     zombie.apply(chunk(40, 60))
     assert zombie.commit(), "after loading it may go on"

@@ -37,10 +37,15 @@ USERS = [f"user {number}*" for number in range(20)]
 BRAIN = Brain(shipped())
 
 
+ADDRESS: list[str] = []
+STORES: list[BlockingLaneStore] = []
+
+
 @pytest.fixture
 def client(redis_server: AnyRedis) -> Iterator[redis.Redis]:
     with closing(connect(redis_server.url)) as found:
         found.flushall()
+        ADDRESS.append(redis_server.url)
         yield found
 
 
@@ -54,13 +59,9 @@ def feed(rig: LaneRig) -> None:
         rig.apply(topic, *rig.write(topic, tick(NOON + 2 * HOUR_MS)))
 
 
-STORES: list[BlockingLaneStore] = []
-
-
-def store_of(client: redis.Redis, lane: int) -> BlockingLaneStore:
+def store_of(lane: int) -> BlockingLaneStore:
     """The lane as a worker has it."""
-    options = client.connection_pool.connection_kwargs
-    made = BlockingLaneStore(f"redis://{options['host']}:{options['port']}/0", lane)
+    made = BlockingLaneStore(ADDRESS[-1], lane)
     STORES.append(made)
     return made
 
@@ -72,11 +73,11 @@ def _closed() -> Iterator[None]:
         STORES.pop().close()
 
 
-def lanes_of(client: redis.Redis) -> list[LaneRig]:
+def lanes_of() -> list[LaneRig]:
     """Two lanes in Redis, with everything in them."""
     rigs = []
     for lane in range(OLD):
-        rig = LaneRig(BRAIN, store_of(client, lane), lane=lane, lanes=OLD)
+        rig = LaneRig(BRAIN, store_of(lane), lane=lane, lanes=OLD)
         feed(rig)
         rigs.append(rig)
     return rigs
@@ -106,7 +107,7 @@ def told(found: list[LaneDump]) -> list[Any]:
 
 
 def test_everybody_is_where_they_belong(client: redis.Redis) -> None:
-    lanes_of(client)
+    lanes_of()
     before = dumps(client, OLD)
     assert all(one.profiles and one.offers and one.timers and one.counters for one in before)
     run(Repartition(client, NEW, 7_000))
@@ -129,7 +130,7 @@ def test_everybody_is_where_they_belong(client: redis.Redis) -> None:
 
 
 def test_memory_divides_as_redis_does(client: redis.Redis) -> None:
-    lanes_of(client)
+    lanes_of()
     run(Repartition(client, NEW, 7_000))
     held = dumps(client)
     for lane in range(OLD):
@@ -146,20 +147,20 @@ def test_cut_off_at_every_command_and_run_again(
     client: redis.Redis, redis_server: AnyRedis, monkeypatch: pytest.MonkeyPatch, arrived: bool
 ) -> None:
     monkeypatch.setattr(in_redis, "AT_ONCE", 4)
-    lanes_of(client)
-    names: Any = client.keys("*")
-    saved: Any = {name: client.dump(name) for name in names}
+    lanes_of()
+    saved: Any = {name: client.dump(name) for name in client.scan_iter("*")}
     run(Repartition(client, NEW, 7_000))
     wanted = told(dumps(client))
     sent, cut_at = 0, 0
     plain: Any = redis.Connection.send_packed_command
 
-    def cut(connection: redis.Connection, *args: Any, **kwargs: Any) -> Any:
+    def cut(connection: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal sent
         sent += 1
         if sent == cut_at:
             if arrived:
                 plain(connection, *args, **kwargs)
+            connection.disconnect()  # as the real one does after an error
             raise redis.ConnectionError("cut off")
         return plain(connection, *args, **kwargs)
 
@@ -183,7 +184,7 @@ def test_cut_off_at_every_command_and_run_again(
 
 
 def test_nobody_opens_a_lane_that_is_divided(client: redis.Redis) -> None:
-    rigs = lanes_of(client)
+    rigs = lanes_of()
     asleep = rigs[0]
     asleep.store.load(None, 0, lambda due: due)
     work = Repartition(client, NEW, 7_000)
@@ -193,20 +194,20 @@ def test_nobody_opens_a_lane_that_is_divided(client: redis.Redis) -> None:
     for lanes in (OLD, NEW):
         for lane in range(NEW):
             with pytest.raises(ConfigurationError, match=f"being divided for {NEW} lanes"):
-                open_lane(store_of(client, lane), lane, 9_000, BRAIN, lanes)
+                open_lane(store_of(lane), lane, 9_000, BRAIN, lanes)
     assert work.begun()
     assert not work.finished()
     run(work)
     assert work.finished()
     for lane in range(NEW):
         with pytest.raises(ConfigurationError, match="dealt out"):
-            open_lane(store_of(client, lane), lane, 9_000, BRAIN, OLD)
-        store = store_of(client, lane)
+            open_lane(store_of(lane), lane, 9_000, BRAIN, OLD)
+        store = store_of(lane)
         store.commit(open_lane(store, lane, 9_000, BRAIN, NEW).change)
 
 
 def test_a_copy_that_differs_stops_the_removal(client: redis.Redis) -> None:
-    lanes_of(client)
+    lanes_of()
     work = Repartition(client, NEW, 7_000)
     work.freeze()
     work.copy(lambda _: None)
@@ -231,7 +232,7 @@ def ready(jars: Any, client: redis.Redis, redis_server: AnyRedis) -> Iterator[Se
             lanes=OLD,
         )
         for lane in range(OLD):
-            store = store_of(client, lane)
+            store = store_of(lane)
             store.commit(open_lane(store, lane, 1, BRAIN, OLD).change)
         yield made
 
