@@ -90,22 +90,22 @@ def test_two_who_change_places_at_once_do_not_lose_a_change(client: redis.Redis)
 def test_decide_takes_what_was_promoted_and_goes_back(client: redis.Redis, definitions: Definitions) -> None:
     registry, served = ModelRegistry(client), ServedModels(client)
     brain = served.take(Brain(definitions))
-    assert brain.versions == {"churn": 0, "recs": 0}
+    assert brain.versions == {"churn": 0, "recs": 0, "goals": 0}
     publish_online(client, 6)
     brain = served.take(brain)
-    assert brain.versions == {"churn": 6, "recs": 0}
+    assert brain.versions == {"churn": 6, "recs": 0, "goals": 0}
     registry.add(state(), {}, "", 9)
     registry.change(lambda one: one.with_shadow(1, 10))
     assert served.take(brain) is brain, "a shadow serves nobody"
     registry.change(lambda one: one.promoted(None, 11, force=True))
     brain = served.take(brain)
-    assert brain.versions == {NAME: 1, "recs": 0}
+    assert brain.versions == {NAME: 1, "recs": 0, "goals": 0}
     assert isinstance(brain.churn, BatchModel)
     publish_online(client, 7)
     assert served.take(brain) is brain, "the online model learns on, and does not serve"
-    assert served.take(brain, anew=True).versions == {NAME: 1, "recs": 0}
+    assert served.take(brain, anew=True).versions == {NAME: 1, "recs": 0, "goals": 0}
     registry.change(lambda one: one.rolled_back(12))
-    assert served.take(brain).versions == {"churn": 7, "recs": 0}
+    assert served.take(brain).versions == {"churn": 7, "recs": 0, "goals": 0}
 
 
 @pytest.mark.parametrize("changes", [{"schema": 9}, {"payload": b"x"}, {"name": "other"}])
@@ -119,11 +119,11 @@ def test_a_champion_that_cannot_be_read_is_refused_and_the_one_before_serves_on(
     spoil(client, 2, **changes)
     registry.change(lambda one: one.with_shadow(1, 10).promoted(None, 11, force=True))
     brain = served.take(Brain(definitions))
-    assert brain.versions == {NAME: 1, "recs": 0}
+    assert brain.versions == {NAME: 1, "recs": 0, "goals": 0}
     registry.change(lambda one: one.with_shadow(2, 12).promoted(None, 13, force=True))
-    assert served.take(brain).versions == {NAME: 1, "recs": 0}
+    assert served.take(brain).versions == {NAME: 1, "recs": 0, "goals": 0}
     # A worker that starts now has nothing before it: the online model serves.
-    assert served.take(Brain(definitions)).versions == {"churn": 4, "recs": 0}
+    assert served.take(Brain(definitions)).versions == {"churn": 4, "recs": 0, "goals": 0}
     told = {one["version"]: one["state"] for one in listing(client) if one["model"] == NAME}
     assert told == {2: "refused", 1: "shadow"}
 
@@ -154,6 +154,7 @@ def test_one_list_of_all_that_is_served(client: redis.Redis) -> None:
     assert [(one["model"], one["state"]) for one in listing(client)] == [
         ("churn", "nothing learned yet"),
         ("recs", "nothing learned yet"),
+        ("goals", "nothing learned yet"),
         ("demand", "nothing learned yet"),
     ]
     publish_online(client, 3)
