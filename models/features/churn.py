@@ -44,6 +44,8 @@ REASON_TEXTS: Final = {
     "recent": "{recent:.1f} recent purchase day(s), each halving in 60 days",
     "overdue": "silent for {recency_days} days, usually {mean_gap_days} between orders",
 }
+# Of "money" when refunds took all of it, or more.
+_GAVE_BACK: Final = ("all that was spent is refunded", "{owed:.2f} more refunded than spent")
 
 # The rule used until labels mature: even odds for someone silent for 45 days who ordered on 2 days.
 RULE_RECENCY_WEIGHT: Final = 1.0
@@ -228,14 +230,18 @@ def reasons(
         shares[concept] = shares.get(concept, 0.0) + share
     if purchase_days < 2:
         shares.pop("overdue", None)  # a one-time buyer has no usual gap to speak of
+    if money_minor <= 0 and "order_value" in shares:  # one fact, not two
+        shares["money"] = shares.get("money", 0.0) + shares.pop("order_value")
     facts = {
         "recency_days": recency_days,
         "purchase_days": purchase_days,
         "money": money_minor / minor_per_major,
+        "owed": -money_minor / minor_per_major,
         "order_value": money_minor / minor_per_major / max(purchase_days, 1),
         "pace": 30.0 * purchase_days / (tenure_days + 30.0),
         "recent": recent / 100.0 * 2.0 ** (-recency_days / RECENT_HALF_LIFE_DAYS),
         "mean_gap_days": max(1, round((tenure_days - recency_days) / max(purchase_days - 1, 1))),
     }
     ranked = sorted(shares.items(), key=lambda item: (-abs(item[1]), item[0]))[:top]
-    return [(REASON_TEXTS[name].format(**facts), share) for name, share in ranked if share != 0.0]
+    texts = REASON_TEXTS if money_minor > 0 else REASON_TEXTS | {"money": _GAVE_BACK[money_minor < 0]}
+    return [(texts[name].format(**facts), share) for name, share in ranked if share != 0.0]

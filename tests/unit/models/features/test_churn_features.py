@@ -85,6 +85,14 @@ def test_reasons_add_up_by_concept_and_name_facts() -> None:
     assert told == [("silent for 40 days, usually 10 between orders", 2.0)]
 
 
+@pytest.mark.parametrize(
+    ("money_minor", "told"), [(-4_250, "42.50 more refunded than spent"), (0, "all that was spent is refunded")]
+)
+def test_what_was_refunded_is_one_fact(money_minor: int, told: str) -> None:
+    shares = [("money", 0.5), ("order_value", 0.25), ("recency", 0.1)]
+    assert churn.reasons(shares, [10, 2, money_minor, 40, 170]) == [(told, 0.75), ("last order 10 days ago", 0.1)]
+
+
 def test_every_feature_has_a_reason() -> None:
     for name in churn.FEATURE_NAMES:
         assert churn.CONCEPTS[name] in churn.REASON_TEXTS
