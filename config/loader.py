@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -163,8 +163,10 @@ def _same_ids(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
             first[key] = one.source.path
 
 
-_ASKS = re.compile(r"user\s*\.\s*propensity\b")
-_PROPENSITY = re.compile(r"""user\s*\.\s*propensity\s*\[\s*["\x27]([^"\x27]*)["\x27]\s*\]""")
+# What stands under a name of the definitions: `user.propensity['buy-again']`, `user.variant['cart-subject']`.
+_LOOKED_UP = re.compile(r"""user\s*\.\s*(propensity|variant)\b(?:\s*\[\s*["\x27]([^"\x27]*)["\x27]\s*\])?""")
+_NOT_IN: dict[str, tuple[type[Definition], ...]] = {"propensity": (Experiment,), "variant": (Experiment, Goal)}
+_WRITTEN_IN = {"propensity": ("goal", "goals"), "variant": ("experiment", "experiments")}
 
 
 def _too_many_goals(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
@@ -179,28 +181,27 @@ def _too_many_goals(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
             yield one.mistake(("id",), message, "another id")
 
 
-def _wrong_goals(one: _Loaded, goals: set[str]) -> Iterator[DefinitionError]:
-    text = one.value.when if isinstance(one.value, Campaign | Offer | Experiment | Goal) else None
-    asked = _ASKS.search(text or "")
-    if asked is not None and isinstance(one.value, Experiment):
-        # Other services tell variants by the definition alone.
-        line = one.source.line_within(("when",), (text or "").count("\n", 0, asked.start()) + 1)
-        message = "an experiment cannot ask for a propensity"
-        yield DefinitionError(one.source.path, line, message, "a condition such as: user.orders >= 1")
-        return
-    for found in _PROPENSITY.finditer(text or ""):
-        if found[1] not in goals:
-            line = one.source.line_within(("when",), (text or "").count("\n", 0, found.start()) + 1)
-            remedy = suggestion(found[1], goals) if goals else f"a file goals/{found[1]}.yaml"
-            yield DefinitionError(one.source.path, line, f"there is no goal {found[1]!r}", remedy)
+def _wrong_lookups(one: _Loaded, known: Mapping[str, Collection[str]]) -> Iterator[DefinitionError]:
+    text = (one.value.when if isinstance(one.value, Campaign | Offer | Experiment | Goal) else None) or ""
+    for found in _LOOKED_UP.finditer(text):
+        fact, name = found[1], found[2]
+        line = one.source.line_within(("when",), text.count("\n", 0, found.start()) + 1)
+        kind, folder = _WRITTEN_IN[fact]
+        if isinstance(one.value, _NOT_IN[fact]):
+            # Other services tell variants by the definition alone; what is learned must not hang on what is tried.
+            message = f"{'an experiment' if isinstance(one.value, Experiment) else 'a goal'} cannot ask for a {fact}"
+            yield DefinitionError(one.source.path, line, message, "a condition such as: user.orders >= 1")
+        elif name is not None and name not in known[fact]:
+            remedy = suggestion(name, known[fact]) if known[fact] else f"a file {folder}/{name}.yaml"
+            yield DefinitionError(one.source.path, line, f"there is no {kind} {name!r}", remedy)
 
 
 def _references(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
     campaigns = {campaign.id: campaign for campaign in _of(Campaign, loaded)}
     experiments = {experiment.id: experiment for experiment in _of(Experiment, loaded)}
-    goals = {goal.id for goal in _of(Goal, loaded)}
+    looked_up = {"propensity": {goal.id for goal in _of(Goal, loaded)}, "variant": set(experiments)}
     for one in loaded:
-        yield from _wrong_goals(one, goals)
+        yield from _wrong_lookups(one, looked_up)
         yield from (
             one.mistake((key,), f"there is no experiment {name!r}", suggestion(name, experiments))
             for key, name in _experiments_of(one.value)

@@ -40,16 +40,9 @@ def arm(
     trial = turn.brain.trials.get(name)
     if trial is None or not trial.experiment.enabled:
         return None
-    experiment = trial.experiment
-    if experiment.ruling is not None and experiment.ruling.status == "rolled_out":
-        return experiment.ruling.winner
-    if experiment.ruling is not None and experiment.ruling.status == "stopped":
-        return experiment.control.id
-    seen = profile.exposures.get(trial.code)
-    if seen is not None:
-        return experiment.variant_by_code.get(seen.variant)
-    if not trial.running(at):
-        return None
+    found = trial.given(profile)
+    if found is not None or trial.code in profile.exposures or not trial.running(at):
+        return found
     variant = trial.variant(user)
     if variant is None:
         return None
@@ -57,7 +50,7 @@ def arm(
         facts = user_view(profile, at, trial.condition.user_fields)
         if not trial.condition.holds({"event": cause.event, "properties": properties, "user": facts}):
             return None
-    if experiment.expose_on.event is None:
+    if trial.experiment.expose_on.event is None:
         before = turn.before if cause.kind == "event" and turn.before is not None else known_before(profile)
         expose(turn.out, profile, trial, variant, Moment(user, at, cause, before, turn.watermark_before))
     return variant

@@ -33,6 +33,7 @@ USER_FIELDS = (
     "consent",
     "categories",
     "propensity",
+    "variant",
 )
 
 _STRINGS = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")

@@ -159,7 +159,7 @@ def _decide(  # noqa: PLR0913 - one place for every path
     policy = brain.definitions.policy
     if campaign.when and not released:
         condition = brain.conditions[campaign.when]
-        facts = user_view(profile, at, condition.user_fields, brain.goals)
+        facts = user_view(profile, at, condition.user_fields, brain.goals, brain.trials)
         if not condition.holds({"event": cause.event, "properties": properties, "user": facts}):
             return
     message_id = effect_id(campaign.id, STEP, user, cause.message_id)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from models.profile import decay
 from models.profile.state import E4, Profile
 
 if TYPE_CHECKING:
+    from models.experiments.trial import Trial
     from models.goals import Goals
 
 DAY_MS = 86_400_000
@@ -28,23 +29,31 @@ _FACTS: dict[str, Callable[[Profile, int], Any]] = {
 }
 
 
-PROPENSITY = "propensity"
-_EVERY = (*_FACTS, PROPENSITY)
+PROPENSITY, VARIANT = "propensity", "variant"
+_EVERY = (*_FACTS, PROPENSITY, VARIANT)
 
 
 def user_view(
-    profile: Profile, at: int, fields: Iterable[str] | None = None, goals: Goals | None = None
+    profile: Profile,
+    at: int,
+    fields: Iterable[str] | None = None,
+    goals: Goals | None = None,
+    trials: Mapping[str, Trial] | None = None,
 ) -> dict[str, Any]:
     """Facts about the user at `at` (ms), under the names that docs/campaigns.md explains.
 
     Parameters
     ----------
     fields : those that are looked at (None: all). The others would be read out of packed sections for nothing.
-    goals : what propensities are told of; None: of nothing.
+    goals, trials : what propensities and variants are told of; None: of nothing.
     """
-    return {
-        name: _FACTS[name](profile, at)
-        if name != PROPENSITY
-        else ({} if goals is None else goals.propensities(profile, at // 1000))
-        for name in (_EVERY if fields is None else fields)
-    }
+    found: dict[str, Any] = {}
+    for name in _EVERY if fields is None else fields:
+        if name == PROPENSITY:
+            found[name] = {} if goals is None else goals.propensities(profile, at // 1000)
+        elif name == VARIANT:
+            given = {one: trial.given(profile) for one, trial in (trials or {}).items()}
+            found[name] = {one: variant for one, variant in given.items() if variant is not None}
+        else:
+            found[name] = _FACTS[name](profile, at)
+    return found

@@ -136,6 +136,16 @@ class Trial:
         """Variant of a user who is not exposed yet; None: takes no part."""
         return self._assigner.variant(user)
 
+    def given(self, profile: Profile) -> str | None:
+        """Variant that stands already: everybody's once the experiment is decided, else that of the user's exposure."""
+        found = self.experiment
+        if not found.enabled:
+            return None
+        if found.ruling is not None and found.ruling.status != "running":
+            return found.ruling.winner if found.ruling.status == "rolled_out" else found.control.id
+        seen = profile.exposures.get(self.code)
+        return None if seen is None else self.variant_by_code.get(seen.variant)
+
     def counts(self, user: str) -> bool:
         """Whether the user is no tester."""
         return user not in self.experiment.testers

@@ -307,6 +307,20 @@ MISTAKES = {
         "no campaign 'nobody'",
         "one of",
     ),
+    "variant of no experiment": (
+        "offers/a.yaml",
+        OFFER + "when: user.variant['subjct'] == 'b'\n",
+        4,
+        "there is no experiment 'subjct'",
+        "a file experiments/subjct.yaml",
+    ),
+    "experiment that asks for a variant": (
+        "experiments/a.yaml",
+        EXPERIMENT + "when: user.variant['subject'] == 'b'\n",
+        8,
+        "an experiment cannot ask for a variant",
+        "user.orders",
+    ),
     "discount of nothing": (
         "offers/a.yaml",
         OFFER.replace("kind: item", "kind: discount"),
