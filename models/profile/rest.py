@@ -26,7 +26,6 @@ from models.profile.state import (
     Sample,
     Send,
     Timer,
-    Trials,
     Visit,
     bought_entry,
     day_bought,
@@ -244,17 +243,13 @@ def unfolded(packed: bytes) -> Profile:
         person=Person(_long(found.attributes), _named(found.consent), _forth(found.consent_at, found.first_seen)),
         contact=Contact(found.sends, _named(found.channels)),
         visit=Visit(found.cart, found.answers),
-        trials=_trials_of_2(found) if found.form == FORM_OF_2 and found.given else found.trials,
+        trials=version2.trials_at_rest(found.given) if found.form == FORM_OF_2 and found.given else found.trials,
         settled=found.settled,
         given={} if found.form == FORM_OF_2 else found.given,
     )
     if found.awaited:
         profile.awaited = Awaited(unwaited(profile, found.last_seen, found.awaited))
     return profile
-
-
-def _trials_of_2(found: Folded) -> Trials:
-    return version2.trials_of(msgspec.convert(found.given, dict[int, version2.Exposure]))
 
 
 def _back(then: int, now: int) -> int:

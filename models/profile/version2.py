@@ -35,6 +35,11 @@ class _Contact(msgspec.Struct, array_like=True, gc=False):
 _contact = msgspec.msgpack.Decoder(_Contact).decode
 
 
+def trials_at_rest(exposures: dict[int, Any]) -> Trials:
+    """Section of experiments of a profile of version 2 at rest, whose exposures were read as plain lists."""
+    return trials_of(msgspec.convert(exposures, dict[int, Exposure]))
+
+
 def trials_of(exposures: dict[int, Exposure]) -> Trials:
     """Today's section of experiments."""
     return Trials({code: ExposureNow(found.variant, found.at * 1000, UNCOUNTED) for code, found in exposures.items()})
