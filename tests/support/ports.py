@@ -17,13 +17,19 @@ def free_port() -> int:
     """Return a port of the loopback address that nobody listens on and that was not handed out before."""
     for candidate in itertools.islice(_cursor, _LAST - _FIRST):
         port = _FIRST + (candidate - _FIRST) % (_LAST - _FIRST)
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
+        if is_free(port):
             return port
     raise RuntimeError(f"no free port between {_FIRST} and {_LAST}")
+
+
+def is_free(port: int) -> bool:
+    """Tell whether the port of the loopback address could be listened on now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
 
 
 def accepts(port: int, timeout_s: float = 0.2) -> bool:

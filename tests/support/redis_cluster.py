@@ -9,18 +9,19 @@ from typing import Self
 
 import redis
 
-from support.ports import LOOPBACK, free_port, wait_until
+from support.ports import LOOPBACK, free_port, is_free, wait_until
 from support.process import ChildProcess
 from support.redis import redis_binary
 
 SLOTS = 16_384
+BUS = 10_000  # this far above its port a node talks to the other nodes
 
 
 class ClusterNodeServer:
     """One node: append-only file, synced at every write."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = _port_below_bus_limit()
+        self.port = _free_port_and_bus()
         self.folder = folder / str(self.port)
         self.folder.mkdir()
         self._process = ChildProcess("Redis node", self.folder / "redis.log")
@@ -172,8 +173,9 @@ class RedisClusterServer:
         self.close()
 
 
-def _port_below_bus_limit() -> int:
+def _free_port_and_bus() -> int:
+    """A port for a node: its bus listens 10,000 above, below the kernel's ports for outgoing connections too."""
     while True:
-        port = free_port()
-        if port < 55_000:  # the bus of a node listens 10,000 above
+        port = free_port() - BUS
+        if is_free(port):
             return port
