@@ -37,7 +37,7 @@ from models.wire import Input, lane_of
 class Turn:
     """One call of :func:`decide`. `before`: known before the event at hand. `moved`: merged into others by now.
 
-    `asked`: who is to be scored for goals, and as of which second. `begun`: examples of goals.
+    `begun`: examples of goals.
     """
 
     batch: Batch
@@ -49,7 +49,6 @@ class Turn:
     watermark_before: int
     moved: dict[str, Moved]
     before: Before | None = None
-    asked: dict[str, int] = field(default_factory=dict)
     begun: list[GoalSample] = field(default_factory=list)
 
 

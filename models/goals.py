@@ -1,6 +1,6 @@
 """Propensities in the stream: what each user is likely to do, and examples to learn it from.
 
-All users of a batch are scored in one matrix product, and so are the examples that it begins. An example is begun at a
+A score is told when somebody asks: a condition, a page, a service. An example to learn from is begun at a
 moment that only hashes choose: an event (one in eight), or a tick of silence. A user has at most one open for a goal,
 and it is told when its horizon is over. A positive that was told at once would come before the negatives of its time,
 and every score would be too high.
@@ -8,7 +8,7 @@ and every score would be too high.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from config.goal import Goal
 from models.campaigns.conditions import Condition, compile_condition
 from models.campaigns.view import user_view
 from models.decisions import GoalExample, effect_id
-from models.features.goals import as_matrix, raw, raw_many
+from models.features.goals import as_matrix, raw
 from models.learners.goal_scores import GoalScores
 from models.outcome import Outcome
 from models.profile.awaited import GoalSample
@@ -75,11 +75,8 @@ class Goals:
         return {goal.code: compile_condition(goal.when) for goal in self.goals if goal.when}
 
     def propensities(self, profile: Profile, at: int) -> dict[str, float]:
-        """Propensities of a user by the id of the goal: as of the last event, of users at rest as of second `at`."""
-        if profile.session_start:
-            told: Mapping[int, int] = profile.propensities
-        else:
-            told = self.told(profile, raw(profile, at))
+        """Propensities of a user by the id of the goal, as of second `at`."""
+        told = self.told(profile, raw(profile, at))
         return {self.by_code[code].id: p_e4 / E4 for code, p_e4 in told.items() if code in self.by_code}
 
     def told(self, profile: Profile, x: list[int]) -> dict[int, int]:
@@ -100,26 +97,18 @@ class Goals:
 
 
 def on_event(turn: Turn, profile: Profile, event: Input, reached: tuple[Goal, ...], *, visit: bool) -> None:
-    """An event was applied: goals that it reaches, the score it calls for, and maybe the beginning of an example."""
+    """An event was applied: goals that it reaches, and maybe the beginning of an example."""
     goals = turn.brain.goals
     if reached and profile.awaited:
         _reach(goals, profile, event, reached)
     if not visit or not goals.goals or profile.orders < goals.min_orders:
         return
-    ask(turn, event.user, profile, event.at // 1000)
     # A late event is no moment to begin at: what came after it is known already.
     if not event.digest[0] & EVENT_MASK and event.at >= profile.last_seen_ms:
         at = event.at // 1000
         if profile.awaited:
             settle(turn.out, goals, event.user, profile, at)
         begin(turn, profile, at)
-
-
-def ask(turn: Turn, user: str, profile: Profile, at: int) -> None:
-    """Have a user scored with the others of the batch, as of second `at`."""
-    goals = turn.brain.goals
-    if goals.served.codes and profile.orders >= goals.min_orders:
-        turn.asked[user] = at
 
 
 def _reach(goals: Goals, profile: Profile, event: Input, reached: Iterable[Goal]) -> None:
@@ -195,14 +184,12 @@ def wake(goals: Goals, profile: Profile) -> None:
 
 
 def on_tick(turn: Turn, user: str, profile: Profile, slot: int, at: int) -> None:
-    """Time passes for a user: labels that fell due, a new score while the user is not at rest, a new example."""
+    """Time passes for a user: labels that fell due, and maybe a new example."""
     goals = turn.brain.goals
     if profile.awaited:
         settle(turn.out, goals, user, profile, at)
     if not goals.goals or profile.orders < goals.min_orders:
         return
-    if profile.session_start:
-        ask(turn, user, profile, at)
     turns = at // (turn.brain.definitions.churn.sample_every_ms // 1000) + slot
     if turns & 1 and 0 <= at - profile.last_seen_ms // 1000 <= SILENT_S:
         begin(turn, profile, at)
@@ -210,35 +197,15 @@ def on_tick(turn: Turn, user: str, profile: Profile, slot: int, at: int) -> None
 
 
 def score(turn: Turn) -> None:
-    """Write the propensities of everybody who was asked about, and of the examples that were begun."""
-    goals = turn.brain.goals
-    if goals.served.codes:
-        if turn.begun:
-            _score_begun(goals.served, turn.begun)
-        if turn.asked:
-            _score_asked(goals, turn.out.profiles, turn.asked)
-
-
-def _score_begun(served: GoalScores, begun: Sequence[GoalSample]) -> None:
+    """Note in the examples that were begun what would have been served: it is judged when their label comes."""
+    served = turn.brain.goals.served
+    if not turn.begun or not served.codes:
+        return
     column = {code: place for place, code in enumerate(served.codes)}
-    for sample, row in zip(begun, _e4(served.score(as_matrix([sample.x for sample in begun]))), strict=True):
+    found = _e4(served.score(as_matrix([sample.x for sample in turn.begun])))
+    for sample, row in zip(turn.begun, found, strict=True):
         if sample.code in column:
             sample.p_e4 = row[column[sample.code]]
-
-
-def _score_asked(goals: Goals, profiles: Mapping[str, Profile], asked: Mapping[str, int]) -> None:
-    users = [(profile, at) for user, at in asked.items() if (profile := profiles[user]).session_start]
-    if not users:
-        return
-    served, least = goals.served, goals.least_orders
-    found = _e4(served.score(raw_many(users)))
-    if max(least) <= goals.min_orders:  # all goals are asked of all of them
-        for (profile, _), row in zip(users, found, strict=True):
-            profile.propensities = dict(zip(served.codes, row, strict=True))
-        return
-    for (profile, _), row in zip(users, found, strict=True):
-        orders, each = profile.orders, zip(served.codes, row, least, strict=True)
-        profile.propensities = {code: p_e4 for code, p_e4, needed in each if orders >= needed}
 
 
 def _e4(probabilities: FloatArray) -> list[list[int]]:

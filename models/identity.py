@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models import churn, goals
+from models import churn
 from models.campaigns import run as campaigns
 from models.decisions import Cause, effect_id
 from models.errors import IncompatibleSnapshotError
@@ -52,7 +52,6 @@ def _leave(turn: Turn, profile: Profile, event: Input) -> None:
         out.forwards.append(departing(user, profile, to, lane_of(to, turn.batch.lanes), event.at, ident))
     turn.rows[:] = [row for row in turn.rows if row.profile is not profile]  # the score is that of who they are now
     out.profiles.pop(user, None)
-    turn.asked.pop(user, None)
     turn.profiles[user] = None
     turn.moved[user] = out.moved[user] = redirect
     out.offers[user] = None
@@ -163,4 +162,3 @@ def _score(turn: Turn, user: str, profile: Profile, halves: tuple[Profile, Profi
         profile.tick_due = before
     if profile.orders:
         turn.rows.append(churn.row_of(user, profile, at, cause, rules))
-    goals.ask(turn, user, profile, at // 1000)

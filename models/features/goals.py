@@ -106,49 +106,6 @@ def raw(profile: Profile, at: int) -> list[int]:
     return found + [round(value * 100.0) for value in counters]
 
 
-def raw_many(users: Sequence[tuple[Profile, int]]) -> FloatArray:
-    """Raw vectors of many (user, second) at once, shape (n, len(RAW_NAMES)): what :func:`raw` says of each."""
-    facts = np.array(
-        [
-            (
-                at,
-                one.last_seen_ms,
-                one.first_seen,
-                one.events,
-                one.sessions,
-                one.session_events,
-                one.purchase_days,
-                one.money_minor,
-                one.last_order_ms,
-                one.first_order,
-                one.decayed_at,
-                one.orders,
-            )
-            for one, at in users
-        ],
-        dtype=np.float64,
-    ).reshape(len(users), 12)
-    at, last_seen, first_seen, events, sessions, visit, days, money, last_order, first_order, decayed_at, orders = (
-        facts.T
-    )
-    last_seen, last_order = np.floor(last_seen / 1000.0), np.floor(last_order / 1000.0)
-    silence, buyer = np.maximum(at - last_seen, 0.0), orders != 0.0
-    out = np.empty((len(users), len(RAW_NAMES)))
-    out[:, 0] = np.floor(silence / HOUR_S)
-    out[:, 1] = np.floor(np.maximum(at - first_seen, 0.0) / DAY_S)
-    out[:, 2], out[:, 3] = events, sessions
-    out[:, 4] = np.where(silence <= DAY_S, visit, 0.0)
-    out[:, 5], out[:, 6] = days, money
-    out[:, 7] = np.where(buyer, np.floor(np.maximum(at - last_order, 0.0) / HOUR_S), _NEVER)
-    out[:, 8] = np.where(buyer, np.floor(np.maximum(last_order - first_order, 0.0) / DAY_S), 0.0)
-    packed = b"".join([one.decayed or _NOTHING for one, _ in users])
-    counters = np.frombuffer(packed, dtype="<f4").reshape(len(users), _DECAYED).astype(np.float64)
-    counters *= np.exp2(-np.maximum(at - decayed_at, 0.0)[:, None] / _SHARES)
-    counters[np.ix_(silence > LONG_SILENCE_S, _SHORT)] = 0.0
-    np.rint(counters * 100.0, out=out[:, _FACTS:])
-    return out
-
-
 def as_matrix(rows: Sequence[Sequence[int]]) -> FloatArray:
     """Raw vectors as a float matrix of shape (n, len(RAW_NAMES)), also for n = 0."""
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(RAW_NAMES))

@@ -59,7 +59,6 @@ def rest(profile: Profile, at: int, caps_ms: int, orders_ms: int = 0) -> None:
     keep, keep_untold = at - max(SENDS_MS, caps_ms), at - max(UNTOLD_MS, caps_ms)
     profile.sends = [send for send in profile.sends if send.at >= (keep if send.flags else keep_untold)]
     profile.session_start = profile.session_events = 0
-    profile.propensities = {}
     decay.forget(profile, at // 1000)
     forget_bought(profile.bought, RESTING_ITEMS)
     if profile.trials:

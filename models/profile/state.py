@@ -216,8 +216,6 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     # code of an offer that is capped per customer -> seconds at which it was given (models.offers.limits)
     given: dict[int, list[int]] = {}
     awaited: bytes | Awaited = b""
-    # propensities by the code of the goal, in ten-thousandths; of users at rest they are told when asked for
-    propensities: dict[int, int] = {}
 
     def open_goods(self) -> Goods:
         """Section of orders, unpacked."""

@@ -58,7 +58,6 @@ def test_a_profile_of_version_1_is_read_as_what_it_held(ident: str) -> None:
         "settled": [],
         "given": {},
         "goal_samples": [],
-        "propensities": {},
     }
     del expected["score"]
     expected.pop("recent_purchases", None)
@@ -75,7 +74,7 @@ def test_a_profile_of_version_2_is_read_as_what_it_held(ident: str) -> None:
         int(code): [variant, at * 1000, NOT_COUNTED, {}, [], []]
         for code, (variant, at, _) in holds["exposures"].items()
     }
-    newer: dict[str, Any] = {"purchases": [], "settled": [], "given": {}, "goal_samples": [], "propensities": {}}
+    newer: dict[str, Any] = {"purchases": [], "settled": [], "given": {}, "goal_samples": []}
     assert found == holds | {"version": VERSION, "exposures": exposures} | newer
     assert list(found["bought"]) == list(holds["bought"])
 
