@@ -5,6 +5,7 @@ Each effect knows the topic it goes to and carries a deterministic id: a hash of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -203,6 +204,9 @@ class BasketExample(msgspec.Struct, frozen=True):
     first_day: int = 0
     type: str = "basket"
 
+
+# Whose partition of `training` an example goes to (config.topics); a model that reads along learns from it, too.
+EXAMPLES: Mapping[type, str] = {ChurnExample: "churn", GoalExample: "goals", BasketExample: "recs"}
 
 Effect = ChurnAlert | OfferDecision | MessageCommand | Exposure | ChurnExample | GoalExample | BasketExample
 

@@ -37,7 +37,7 @@ class LearnLane:
 
     Parameters
     ----------
-    model : ``churn``, ``recs`` or ``goals``.
+    model : its name.
     store : where checkpoints are. contenders : brings the models that are compared; None compares nothing.
     wall_ms : wall clock, ms, for the envelope. elapsed_s : monotonic clock, for the pace.
 

@@ -33,8 +33,11 @@ class LearnLanes:
         return min(known) if len(known) == len(offsets) else None
 
     def apply(self, chunk: Chunk) -> Applied:
-        """Learn a chunk; what became of it in the partition's own model."""
-        own, *_ = [lane.apply(chunk) for lane in self._lanes]
+        """Learn a chunk; what became of it in the partition's own model, and whatever any model refused."""
+        own, *others = [lane.apply(chunk) for lane in self._lanes]
+        told = {offset for offset, _ in own.refused}
+        for one in others:
+            own.refused += [refusal for refusal in one.refused if refusal[0] not in told]
         return own
 
     def commit_due(self) -> bool:
@@ -59,5 +62,5 @@ class LearnLanes:
 
     @property
     def refused_total(self) -> int:
-        """Examples that the partition's own model refused."""
-        return self._lanes[0].session.refused_total
+        """Examples that were refused, by the model that refused most."""
+        return max(lane.session.refused_total for lane in self._lanes)

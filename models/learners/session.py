@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
 
-from models.decisions import BasketExample, ChurnExample
-from models.errors import ConfigurationError, FenceError, IncompatibleSnapshotError
-from models.features import churn
-from models.learners import demand, goal_scores, linear
-from models.learners.base import FloatArray
+from models.errors import FenceError, IncompatibleSnapshotError
 from models.learners.contest import Comparison, Contest
-from models.learners.demand_model import DemandModel
 from models.learners.envelope import Envelope, pack_state, unpack_state
-from models.learners.goal_learner import GoalsModel
-from models.learners.pool import Pool
-from models.learners.recommender import Recommender
-from models.offers import recs
-from models.offers.past import Past
+from models.learners.model import Model, model_class
 
 SCHEMA: Final = 1
-MIN_EXAMPLES: Final = 500
-MIN_OF_EACH_LABEL: Final = 20
 
 Position = tuple[int, int, int]
 
@@ -42,147 +31,24 @@ class TrainingRecord(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
-class Model(Protocol):
-    """What a session drives: decodes, learns, and says what to publish."""
-
-    schema: int
-
-    def learn(self, value: bytes) -> None: ...
-    def payload(self) -> bytes: ...
-    def meta(self) -> dict[str, Any]: ...
-    def snapshot(self) -> dict[str, Any]: ...
-    def restore(self, state: dict[str, Any]) -> None: ...
-
-
 @dataclass(slots=True)
 class Applied:
-    """What became of the records of one chunk: learned + duplicates + refused is their number."""
+    """What became of the records of one chunk: learned + duplicates + skipped + refused is their number.
+
+    `skipped`: examples that other models learn.
+    """
 
     learned: int = 0
     duplicates: int = 0
+    skipped: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
 
 
-class ChurnModel:
-    """The churn pool behind a session; served as one :class:`models.learners.linear.LinearModel`."""
-
-    schema = linear.SCHEMA
-
-    def __init__(self) -> None:
-        self.pool = Pool(len(churn.FEATURE_NAMES))
-        self.contest = Contest()
-        self._positives = 0
-        self._first_label_ms: int | None = None
-        self._decode = msgspec.json.Decoder(ChurnExample).decode
-
-    def learn(self, value: bytes) -> None:
-        """Learn one :class:`models.decisions.ChurnExample`."""
-        example = self._decode(value)
-        if example.type != "churn" or example.label not in (0, 1) or len(example.x) != len(churn.RAW_NAMES):
-            raise msgspec.ValidationError("not a churn example of this feature schema")
-        features = churn.expand(churn.as_matrix([example.x]))[0]
-        if self.contest.active:
-            online = self.pool.served_at(features, example.at)
-            self.contest.note(example.user, example.at, example.x, example.label, online)
-        self._learn(features, example.label, example.at, example.known_at)
-
-    def learn_example(self, x: Sequence[int], label: int, at_ms: int, known_ms: int) -> None:
-        """Learn one raw vector with its label."""
-        self._learn(churn.expand(churn.as_matrix([x]))[0], label, at_ms, known_ms)
-
-    def _learn(self, features: FloatArray, label: int, at_ms: int, known_ms: int) -> None:
-        self.pool.learn_one(features, label, at_ms, known_ms)
-        self._positives += label
-        if self._first_label_ms is None:
-            self._first_label_ms = known_ms
-
-    @property
-    def learned(self) -> bool:
-        """Whether enough labels of both kinds are known; until then the rule is served."""
-        fewer = min(self._positives, self.pool.count - self._positives)
-        return self.pool.count >= MIN_EXAMPLES and fewer >= MIN_OF_EACH_LABEL
-
-    def linear_model(self) -> linear.LinearModel:
-        """Return what is served now."""
-        return linear.LinearModel(self._linear_payload())
-
-    def payload(self) -> bytes:
-        return msgspec.msgpack.encode(self._linear_payload())
-
-    def meta(self) -> dict[str, Any]:
-        shares = zip((member.name for member in self.pool.members), self.pool.weights().round(3), strict=True)
-        return {
-            "learned": self.learned,
-            "examples": self.pool.count,
-            "first_label_ms": self._first_label_ms,
-            "pool": {name: float(share) for name, share in shares},
-        }
-
-    def snapshot(self) -> dict[str, Any]:
-        return {
-            "pool": self.pool.snapshot(),
-            "positives": self._positives,
-            "first_label_ms": self._first_label_ms,
-            "contest": self.contest.snapshot(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.pool.restore(state["pool"])
-        self._positives, self._first_label_ms = state["positives"], state["first_label_ms"]
-        self.contest.restore(state.get("contest"))
-
-    def _linear_payload(self) -> linear.LinearPayload:
-        count, first = self.pool.count, self._first_label_ms
-        if not self.learned:
-            rule = linear.LinearModel.rule().payload
-            return msgspec.structs.replace(rule, examples=count, first_label_ms=first)
-        return linear.payload_of(self.pool, churn.FEATURE_NAMES, learned=True, since_ms=first)
+class _Typed(msgspec.Struct):
+    type: str = ""
 
 
-class RecsModel:
-    """The recommender behind a session."""
-
-    schema = recs.SCHEMA
-
-    def __init__(self) -> None:
-        self.items = Recommender()
-        self._decode = msgspec.json.Decoder(BasketExample).decode
-
-    def learn(self, value: bytes) -> None:
-        """Learn one :class:`models.decisions.BasketExample`."""
-        example = self._decode(value)
-        if example.type != "basket":
-            raise msgspec.ValidationError("not a basket example")
-        history, times, days = example.history, example.times, example.days
-        if len(times) != len(history) or len(days) != len(history):  # of before these were told
-            times, days = [1] * len(history), [0] * len(history)
-        past = Past(
-            list(zip(reversed(history), reversed(times), reversed(days), strict=True)),
-            example.recent[::-1],
-            example.orders,
-            example.first_day,
-        )
-        self.items.learn_basket(example.items, past, example.at, example.categories)
-
-    def payload(self) -> bytes:
-        return self.items.payload()
-
-    def meta(self) -> dict[str, Any]:
-        return {"baskets": self.items.count, "items": len(self.items.items), "lists": self.items.ranker.count}
-
-    def snapshot(self) -> dict[str, Any]:
-        return self.items.snapshot()
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.items.restore(state)
-
-
-MODELS: Final[dict[str, type[ChurnModel] | type[RecsModel] | type[DemandModel] | type[GoalsModel]]] = {
-    demand.NAME: DemandModel,
-    linear.NAME: ChurnModel,
-    recs.NAME: RecsModel,
-    goal_scores.NAME: GoalsModel,
-}
+_type_of = msgspec.json.Decoder(_Typed).decode
 
 
 class LearnSession:
@@ -190,7 +56,7 @@ class LearnSession:
 
     Parameters
     ----------
-    model : ``churn``, ``recs``, ``goals`` or ``demand``.
+    model : its name, one of :data:`config.topics.LEARNED_FROM`.
 
     Notes
     -----
@@ -211,10 +77,8 @@ class LearnSession:
     """
 
     def __init__(self, model: str) -> None:
-        if model not in MODELS:
-            raise ConfigurationError(f"no model {model!r}", remedy=f"one of {', '.join(MODELS)}")
         self.name = model
-        self.model: Model = MODELS[model]()
+        self.model: Model = model_class(model)()
         self.offset = 0
         self.version = 0
         self.changed = False
@@ -245,25 +109,33 @@ class LearnSession:
             if position is not None and self._positions.get(position[0], (-1, -1, -1)) >= position[1]:
                 applied.duplicates += 1
                 continue
-            try:
-                self.model.learn(record.value or b"")
-            except msgspec.DecodeError as error:
-                applied.refused.append((record.offset, str(error)))
-            else:
-                applied.learned += 1
+            self._take(record, applied)
             if position is not None:
                 self._positions[position[0]] = position[1]
         self.offset = max(self.offset, end)
-        self.changed = self.changed or (applied.learned > 0 and self._worth_publishing())
+        self.changed = self.changed or (applied.learned > 0 and self.model.worth_publishing())
         self.learned_total += applied.learned
         self.duplicates_total += applied.duplicates
         self.refused_total += len(applied.refused)
         return applied
 
+    def _take(self, record: TrainingRecord, applied: Applied) -> None:
+        """One record that was not seen before: to be learned, somebody else's, or refused."""
+        value = record.value or b""
+        try:
+            if _type_of(value).type != self.model.learns:
+                applied.skipped += 1
+                return
+            self.model.learn(value)
+        except msgspec.DecodeError as error:
+            applied.refused.append((record.offset, str(error)))
+        else:
+            applied.learned += 1
+
     @property
     def contest(self) -> Contest | None:
         """Where its model is compared with others; None where there is nothing to compare."""
-        return self.model.contest if isinstance(self.model, ChurnModel) else None
+        return self.model.contest
 
     def comparison(self) -> Comparison | None:
         """What was found in it so far."""
@@ -287,13 +159,6 @@ class LearnSession:
             meta=self.model.meta(),
             payload=self.model.payload(),
         )
-
-    def _worth_publishing(self) -> bool:
-        """Whether what was learned shows: demand is told anew when a week is over, everything else at once."""
-        if not isinstance(self.model, DemandModel):
-            return True
-        renewed, self.model.renewed = self.model.renewed, False
-        return renewed
 
     def checkpoint(self) -> bytes:
         """Everything needed to go on, as bytes."""

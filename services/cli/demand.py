@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.learners.demand import NAME
-from models.learners.demand_model import ALL, Expected, payload_of
+from models.learners.streamed.demand import ALL, Expected, payload_of
 from services.bootstrap import DATA_DIR, settings_for
 from services.state.redis_lane import connect
 from services.state.snapshots import SnapshotReader

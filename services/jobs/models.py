@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from config.topics import TRAINING_ALONG, TRAINING_PARTITION
+from config.topics import LEARNED_FROM
 from models.errors import IncompatibleSnapshotError
 from models.learners import batch, linear
 from models.learners.batch import BatchModel
@@ -19,7 +19,7 @@ def listing(client: Client) -> list[dict[str, Any]]:
     """One entry a model: the online learners with their newest version, then every batch version, newest first."""
     reader, registry = SnapshotReader(client), ModelRegistry(client)
     standing = registry.standing()
-    names = (*TRAINING_PARTITION, *TRAINING_ALONG)
+    names = tuple(LEARNED_FROM)
     latest = reader.latest(names)
     found = [_online(reader, name, latest.get(name, 0), standing) for name in names]
     found += [_batch(registry, version, standing) for version in range(registry.newest(), 0, -1)]

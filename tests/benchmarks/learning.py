@@ -18,7 +18,7 @@ from models.decisions import Cause
 from models.features.churn import RAW_NAMES
 from models.learners.linear import LinearModel
 from models.learners.recommender import DAY_MS, BasketItem, Recommender
-from models.learners.session import ChurnModel
+from models.learners.streamed.churn import ChurnModel
 from models.offers.past import Past
 from models.offers.rank import rank_items
 from models.offers.recs import Recs

@@ -18,8 +18,9 @@ from models.brain import Brain
 from models.chunk import Batch, merge, read_chunk
 from models.decisions import BasketExample, ChurnExample, GoalExample, MessageCommand
 from models.delivery import State, feedback
-from models.learners.goal_learner import GoalsModel
-from models.learners.session import ChurnModel, RecsModel
+from models.learners.streamed.churn import ChurnModel
+from models.learners.streamed.goals import GoalsModel
+from models.learners.streamed.recs import RecsModel
 from models.offers.recs import Recs
 from models.wire import Record
 from services.demo.events import ShopEvent, ShopEvents

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from models.decisions import BasketExample
 from models.errors import FenceError
-from models.learners.demand_model import DAY_MS, DemandModel, payload_of
-from models.learners.session import RecsModel
+from models.learners.streamed.demand import DAY_MS, DemandModel, payload_of
+from models.learners.streamed.recs import RecsModel
 from services.cli.main import app
 from services.state import keys
 from services.state.learn_store import LearnStore

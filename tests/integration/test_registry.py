@@ -15,8 +15,8 @@ from models.errors import IncompatibleSnapshotError
 from models.learners.batch import NAME, BatchModel, state_of
 from models.learners.contest import Contest
 from models.learners.envelope import Envelope
-from models.learners.session import ChurnModel
 from models.learners.standing import Standing
+from models.learners.streamed.churn import ChurnModel
 from services.jobs.doctor.work import _models
 from services.jobs.models import listing
 from services.state import keys

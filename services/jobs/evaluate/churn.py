@@ -15,7 +15,7 @@ from models.errors import ConfigurationError
 from models.features import churn
 from models.learners.linear import LinearModel
 from models.learners.registry import make_learner
-from models.learners.session import ChurnModel
+from models.learners.streamed.churn import ChurnModel
 from services.jobs.evaluate.baselines import BatchLogistic
 from services.jobs.evaluate.metrics import classification_metrics
 from services.jobs.evaluate.tables import Purchases, day_number

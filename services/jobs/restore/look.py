@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from config.settings import Settings
-from config.topics import INPUT_NAMES, JOURNAL, TRAINING, TRAINING_PARTITION
+from config.topics import INPUT_NAMES, JOURNAL, LEARNED_FROM, TRAINING
 from models.decisions import JournalEntry
 from models.lane import refuse_other_layout
 from services.bus import offset_ranges, read_topic
@@ -83,7 +83,7 @@ def look_at_models(settings: Settings, client: Client) -> list[LearnGap]:
     """Checkpoints of the learners."""
     ranges, store = offset_ranges(settings.kafka.bootstrap, TRAINING.name), LearnStore(client)
     found: list[LearnGap] = []
-    for model, partition in TRAINING_PARTITION.items():
+    for model, partition in LEARNED_FROM.items():
         stored = store.load(model)
         offset = -1 if stored.offset is None else stored.offset
         gap = LearnGap(TRAINING.name, partition, offset, *ranges[partition], model, stored.latest_version)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from models.errors import ConfigurationError
 from models.features.churn import FEATURE_NAMES
 from models.learners.batch import BatchModel
-from models.learners.session import ChurnModel
+from models.learners.streamed.churn import ChurnModel
 from services.jobs.evaluate.metrics import classification_metrics
 from services.jobs.train.candidates import CANDIDATES, Selection, Settings, fitted, pipeline_of
 from services.jobs.train.examples import LEAST, Examples, FloatArray, IntArray, prepared, varying

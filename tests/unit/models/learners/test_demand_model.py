@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from models.decisions import BasketExample
 from models.errors import IncompatibleSnapshotError
-from models.learners import demand_model
-from models.learners.demand_model import ALL, DAY_MS, DemandModel, payload_of
 from models.learners.envelope import pack_state, unpack_state
 from models.learners.session import LearnSession
+from models.learners.streamed import demand as demand_model
+from models.learners.streamed.demand import ALL, DAY_MS, DemandModel, payload_of
 
 WEEK_MS = 7 * DAY_MS
 MONDAY_MS = 4 * DAY_MS  # 5 January 1970

@@ -11,10 +11,10 @@ from models.decisions import GoalExample
 from models.errors import IncompatibleSnapshotError
 from models.features.goals import FEATURE_NAMES, RAW_NAMES, as_matrix
 from models.learners.envelope import Envelope, pack_state
-from models.learners.goal_learner import KEPT, GoalsModel
 from models.learners.goal_scores import GoalScores
 from models.learners.prequential import Prequential
 from models.learners.session import LearnSession
+from models.learners.streamed.goals import KEPT, GoalsModel
 
 DAY_MS = 86_400_000
 
@@ -78,7 +78,7 @@ def test_goals_of_long_ago_are_forgotten_when_there_are_many() -> None:
 
 def test_an_unreadable_example_is_refused() -> None:
     model = GoalsModel()
-    wrong = ({"x": [1, 2]}, {"label": 2}, {"type": "churn"})
+    wrong = ({"x": [1, 2]}, {"label": 2})
     for changes in wrong:
         value = msgspec.json.encode(msgspec.to_builtins(example(1)) | changes)
         with pytest.raises(msgspec.ValidationError):

@@ -12,7 +12,7 @@ from models.errors import IncompatibleSnapshotError
 from models.features import churn
 from models.learners.envelope import Envelope, pack_state, unpack_state
 from models.learners.linear import LinearModel
-from models.learners.session import MIN_EXAMPLES, ChurnModel
+from models.learners.streamed.churn import MIN_EXAMPLES, ChurnModel
 
 RAW = st.tuples(
     st.integers(0, 400), st.integers(1, 60), st.integers(0, 10**7), st.integers(0, 800), st.integers(100, 900)

@@ -12,6 +12,7 @@ from models.errors import IncompatibleSnapshotError
 from models.features import goals
 from models.learners import goal_scores, linear
 from models.learners.drift import Adwin
+from models.learners.model import Model
 from models.learners.pool import Pool
 from models.learners.prequential import Prequential
 
@@ -102,7 +103,7 @@ class GoalLearner:
         self.first_label_ms = state["first_label_ms"]
 
 
-class GoalsModel:
+class GoalsModel(Model):
     """All goals behind a session; served as one :class:`models.learners.goal_scores.GoalScores`.
 
     Notes
@@ -111,6 +112,7 @@ class GoalsModel:
     """
 
     schema = goal_scores.SCHEMA
+    learns = "goal"
 
     def __init__(self) -> None:
         self.learners: dict[int, GoalLearner] = {}
@@ -119,7 +121,7 @@ class GoalsModel:
     def learn(self, value: bytes) -> None:
         """Learn one :class:`models.decisions.GoalExample`."""
         example = self._decode(value)
-        if example.type != "goal" or example.label not in (0, 1) or len(example.x) != len(goals.RAW_NAMES):
+        if example.label not in (0, 1) or len(example.x) != len(goals.RAW_NAMES):
             raise msgspec.ValidationError("not a goal's example of this feature schema")
         self.learn_example(example)
 
@@ -156,3 +158,6 @@ class GoalsModel:
 
     def _served(self) -> goal_scores.GoalsPayload:
         return goal_scores.GoalsPayload(goals={code: one.payload() for code, one in sorted(self.learners.items())})
+
+
+MODEL: Final = GoalsModel

@@ -10,6 +10,7 @@ import msgspec
 from models.decisions import BasketExample
 from models.errors import IncompatibleSnapshotError
 from models.learners.demand import MEMBERS, NAME, Demand
+from models.learners.model import Model
 
 SCHEMA: Final = 1
 DAY_MS: Final = 86_400_000
@@ -57,7 +58,7 @@ class DemandPayload(msgspec.Struct, frozen=True):
     names: dict[str, str]
 
 
-class DemandModel:
+class DemandModel(Model):
     """Learns :class:`models.decisions.BasketExample`, the examples of the recommender.
 
     Notes
@@ -77,6 +78,7 @@ class DemandModel:
     """
 
     schema = SCHEMA
+    learns = "basket"
 
     def __init__(self) -> None:
         self.demand = Demand(HORIZONS)
@@ -92,8 +94,6 @@ class DemandModel:
     def learn(self, value: bytes) -> None:
         """Learn one order."""
         example = self._decode(value)
-        if example.type != "basket":
-            raise msgspec.ValidationError("not a basket example")
         self.add(example.items, example.categories, example.at)
 
     def add(self, items: Sequence[tuple[str, str, int, int]], categories: Sequence[str], at_ms: int) -> None:
@@ -124,6 +124,11 @@ class DemandModel:
             ahead = [round(self.demand.forecast(name, weeks).value, 2) for weeks in HORIZONS]
             found[name] = Expected(series.history[-4:], ahead[0], ahead[1], len(series.history))
         return found
+
+    def worth_publishing(self) -> bool:
+        """Whether a week was closed."""
+        renewed, self.renewed = self.renewed, False
+        return renewed
 
     def payload(self) -> bytes:
         return msgspec.msgpack.encode(
@@ -222,3 +227,6 @@ def _start_ms(week: int) -> int:
 
 def _silent(history: list[float]) -> bool:
     return len(history) >= SILENT_WEEKS and not any(history[-SILENT_WEEKS:])
+
+
+MODEL: Final = DemandModel

@@ -1,0 +1,99 @@
+"""Churn in the stream: a pool of linear learners, told what became of every customer when the horizon is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from models.decisions import ChurnExample
+from models.features import churn
+from models.learners import linear
+from models.learners.base import FloatArray
+from models.learners.contest import Contest
+from models.learners.model import Model
+from models.learners.pool import Pool
+
+MIN_EXAMPLES: Final = 500
+MIN_OF_EACH_LABEL: Final = 20
+
+
+class ChurnModel(Model):
+    """The churn pool behind a session; served as one :class:`models.learners.linear.LinearModel`."""
+
+    schema = linear.SCHEMA
+    learns = "churn"
+
+    def __init__(self) -> None:
+        self.pool = Pool(len(churn.FEATURE_NAMES))
+        self.contest: Contest = Contest()
+        self._positives = 0
+        self._first_label_ms: int | None = None
+        self._decode = msgspec.json.Decoder(ChurnExample).decode
+
+    def learn(self, value: bytes) -> None:
+        """Learn one :class:`models.decisions.ChurnExample`."""
+        example = self._decode(value)
+        if example.label not in (0, 1) or len(example.x) != len(churn.RAW_NAMES):
+            raise msgspec.ValidationError("not a churn example of this feature schema")
+        features = churn.expand(churn.as_matrix([example.x]))[0]
+        if self.contest.active:
+            online = self.pool.served_at(features, example.at)
+            self.contest.note(example.user, example.at, example.x, example.label, online)
+        self._learn(features, example.label, example.at, example.known_at)
+
+    def learn_example(self, x: Sequence[int], label: int, at_ms: int, known_ms: int) -> None:
+        """Learn one raw vector with its label."""
+        self._learn(churn.expand(churn.as_matrix([x]))[0], label, at_ms, known_ms)
+
+    def _learn(self, features: FloatArray, label: int, at_ms: int, known_ms: int) -> None:
+        self.pool.learn_one(features, label, at_ms, known_ms)
+        self._positives += label
+        if self._first_label_ms is None:
+            self._first_label_ms = known_ms
+
+    @property
+    def learned(self) -> bool:
+        """Whether enough labels of both kinds are known; until then the rule is served."""
+        fewer = min(self._positives, self.pool.count - self._positives)
+        return self.pool.count >= MIN_EXAMPLES and fewer >= MIN_OF_EACH_LABEL
+
+    def linear_model(self) -> linear.LinearModel:
+        """Return what is served now."""
+        return linear.LinearModel(self._linear_payload())
+
+    def payload(self) -> bytes:
+        return msgspec.msgpack.encode(self._linear_payload())
+
+    def meta(self) -> dict[str, Any]:
+        shares = zip((member.name for member in self.pool.members), self.pool.weights().round(3), strict=True)
+        return {
+            "learned": self.learned,
+            "examples": self.pool.count,
+            "first_label_ms": self._first_label_ms,
+            "pool": {name: float(share) for name, share in shares},
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "pool": self.pool.snapshot(),
+            "positives": self._positives,
+            "first_label_ms": self._first_label_ms,
+            "contest": self.contest.snapshot(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.pool.restore(state["pool"])
+        self._positives, self._first_label_ms = state["positives"], state["first_label_ms"]
+        self.contest.restore(state.get("contest"))
+
+    def _linear_payload(self) -> linear.LinearPayload:
+        count, first = self.pool.count, self._first_label_ms
+        if not self.learned:
+            rule = linear.LinearModel.rule().payload
+            return msgspec.structs.replace(rule, examples=count, first_label_ms=first)
+        return linear.payload_of(self.pool, churn.FEATURE_NAMES, learned=True, since_ms=first)
+
+
+MODEL: Final = ChurnModel
