@@ -6,7 +6,7 @@ what lets the audit replay the log and compare.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,15 +27,20 @@ from models.offers.rank import rank_offers
 from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
 from models.profile import dedupe, update
 from models.profile.awaited import GoalSample
-from models.profile.moved import Moved
+from models.profile.codec import encode_profile
+from models.profile.opened import Opened
 from models.profile.rest import rest
 from models.profile.state import Profile
 from models.wire import Input, lane_of
 
+# So many events at a time: their profiles fit into the processor's nearest memory, and one matrix product still scores
+# many of them.
+SLICE = 128
+
 
 @dataclass(slots=True)
 class Turn:
-    """One call of :func:`decide`. `before`: known before the event at hand. `moved`: merged into others by now.
+    """One call of :func:`decide`. `before`: known before the event at hand. `until`: watermark after the batch.
 
     `begun`: examples of goals.
     """
@@ -43,84 +48,96 @@ class Turn:
     batch: Batch
     lane: LaneState
     brain: Brain
-    profiles: dict[str, Profile | None]
+    profiles: Opened
     out: Outcome
     rows: list[ScoreRow]
     watermark_before: int
-    moved: dict[str, Moved]
+    until: int
     before: Before | None = None
     begun: list[GoalSample] = field(default_factory=list)
 
 
-def decide(
-    profiles: dict[str, Profile | None],
-    fired: list[str],
-    batch: Batch,
-    lane: LaneState,
-    brain: Brain,
-    moved: dict[str, Moved] | None = None,
-) -> Outcome:
+def decide(profiles: Opened, fired: Sequence[str], batch: Batch, lane: LaneState, brain: Brain) -> Outcome:
     """Apply a batch.
 
     Parameters
     ----------
-    profiles : every user of the batch and of `fired`; None for a user that Redis does not know. They become the
-        core's own: it changes them in place, and whoever calls decodes fresh ones for another try.
+    profiles : of every user of the batch and of `fired`.
     fired : users with a timer due at the lane's watermark after this batch, earliest first.
     batch : decoded chunk (or an empty one: timers only).
     lane : state of the lane, changed in place (counts, watermarks).
     brain : policies and snapshots, frozen.
-    moved : users of `profiles` who were merged into others; the core's own, as they are.
 
     Returns
     -------
     Everything that has to be written, in one transaction.
     """
-    turn = Turn(batch, lane, brain, profiles, Outcome(), [], lane.watermark, {} if moved is None else moved)
-    out = turn.out
+    marks = lane.marks_after(batch)
+    turn = Turn(batch, lane, brain, profiles, Outcome(), [], lane.watermark, min(marks, default=0))
+    out, inputs = turn.out, batch.inputs
     again = forwarded_again(batch, lane)
     lane.received += batch.received
     lane.rejected += len(batch.rejected)
     lane.ticks += batch.ticks
     lane.applied += batch.ticks
     out.dead.extend(batch.rejected)
+    last = {event.user: place for place, event in enumerate(inputs)}
+    last |= {user: place for place, user in enumerate(fired, len(inputs))}
     # This loop and what it calls run on every event: see docs/performance.md before adding to them.
     touched, is_duplicate = out.profiles, dedupe.is_duplicate
-    for event in batch.inputs:
-        if again and event in again:
-            lane.duplicate += 1
-            continue
-        user = event.user
-        profile = profiles.get(user)
-        if profile is None:
-            profile = _newcomer(turn, event)
-            if profile is None:
+    for first in range(0, len(inputs), SLICE):
+        for event in inputs[first : first + SLICE]:
+            if again and event in again:
+                lane.duplicate += 1
                 continue
-        touched[user] = profile
-        if is_duplicate(profile, event.digest, event.record.broker_ms):
-            lane.duplicate += 1
-            continue
-        lane.applied += 1
-        _apply(turn, profile, event)
-    for part in batch.parts:
-        lane.watermarks[part.source_index] = max(lane.watermarks[part.source_index], part.watermark)
-    for user in fired:
-        profile = profiles.get(user)
+            user = event.user
+            profile = profiles[user]
+            if profile is None:
+                profile = _newcomer(turn, event)
+                if profile is None:
+                    continue
+            touched[user] = profile
+            if is_duplicate(profile, event.digest, event.record.broker_ms):
+                lane.duplicate += 1
+                continue
+            lane.applied += 1
+            _apply(turn, profile, event)
+        _close(turn, last, min(first + SLICE, len(inputs)))
+    lane.watermarks = marks
+    for place, user in enumerate(fired, len(inputs)):
+        profile = profiles[user]
         if profile is None:
             identity.silent(turn, user)
             continue
-        out.profiles[user] = profile
+        touched[user] = profile
         if user in batch.parked:
             _park(turn, user, profile, lane.watermark)
         else:
             _fire(turn, user, profile, lane.watermark)
-    goals.score(turn)
-    for alert in churn.score(out, turn.rows, brain.churn, brain.definitions.churn):
-        cause = Cause("alert", alert.id, "Churn Alert", alert.at)
-        campaigns.on_alert(turn, alert.user, out.profiles[alert.user], alert, cause)
-    _index(turn)
+        if len(touched) >= SLICE:
+            _close(turn, last, place + 1)
+    _close(turn, last, len(last) + len(inputs))
     out.close()
     return out
+
+
+def _close(turn: Turn, last: Mapping[str, int], behind: int) -> None:
+    """Score the moments of a slice, and pack the profiles that nothing at `behind` or later in the batch needs."""
+    out, brain = turn.out, turn.brain
+    if turn.begun:
+        goals.score(turn)
+        turn.begun.clear()
+    if turn.rows:
+        for alert in churn.score(out, turn.rows, brain.churn, brain.definitions.churn):
+            cause = Cause("alert", alert.id, "Churn Alert", alert.at)
+            campaigns.on_alert(turn, alert.user, out.profiles[alert.user], alert, cause)
+        turn.rows.clear()
+    touched, profiles, packed = out.profiles, turn.profiles, out.packed
+    for user in [user for user in touched if last[user] < behind]:
+        profile = touched.pop(user)
+        del profiles[user]
+        _index(turn, user, profile)
+        packed[user] = encode_profile(profile)
 
 
 def _newcomer(turn: Turn, event: Input) -> Profile | None:
@@ -128,7 +145,7 @@ def _newcomer(turn: Turn, event: Input) -> Profile | None:
 
     Only users without a profile are checked: whoever has one here was found to belong here.
     """
-    if event.user in turn.moved:
+    if event.user in turn.profiles.moved:
         return identity.redirected(turn, event)
     batch, lane = turn.batch, turn.lane
     owner = lane_of(event.user, batch.lanes)
@@ -368,15 +385,13 @@ def _tick(turn: Turn, user: str, profile: Profile) -> None:
         goals.on_tick(turn, user, profile, churn.slot_of(user), at // 1000)
 
 
-def _index(turn: Turn) -> None:
+def _index(turn: Turn, user: str, profile: Profile) -> None:
     """Keep the timer index right: it may point too early (looked at and put later), never too late."""
-    due, fired, overflow = turn.out.due, turn.lane.watermark, dedupe.overflow
-    for user, profile in turn.out.profiles.items():
-        over = overflow(profile)
-        if over:
-            turn.lane.dedupe_overflow += over
-        wanted = profile.next_due_ms() if profile.timers else profile.tick_due * 1000
-        indexed = profile.indexed_due_ms
-        if wanted != indexed and (indexed == 0 or wanted == 0 or wanted < indexed or indexed <= fired):
-            profile.indexed_due_ms = wanted
-            due[user] = wanted
+    over = dedupe.overflow(profile)
+    if over:
+        turn.lane.dedupe_overflow += over
+    wanted = profile.next_due_ms() if profile.timers else profile.tick_due * 1000
+    indexed = profile.indexed_due_ms
+    if wanted != indexed and (indexed == 0 or wanted == 0 or wanted < indexed or indexed <= turn.until):
+        profile.indexed_due_ms = wanted
+        turn.out.due[user] = wanted

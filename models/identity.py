@@ -53,7 +53,7 @@ def _leave(turn: Turn, profile: Profile, event: Input) -> None:
     turn.rows[:] = [row for row in turn.rows if row.profile is not profile]  # the score is that of who they are now
     out.profiles.pop(user, None)
     turn.profiles[user] = None
-    turn.moved[user] = out.moved[user] = redirect
+    turn.profiles.moved[user] = out.moved[user] = redirect
     out.offers[user] = None
     _look_again(turn, user, redirect)
 
@@ -68,7 +68,7 @@ def _look_again(turn: Turn, user: str, redirect: Moved) -> None:
 
 def silent(turn: Turn, user: str) -> None:
     """A user without profile is due: nobody, or a redirect that may forget ids."""
-    redirect = turn.moved.get(user)
+    redirect = turn.profiles.moved.get(user)
     if redirect is None:
         turn.out.due[user] = 0
         return
@@ -86,7 +86,7 @@ def redirected(turn: Turn, event: Input) -> Profile | None:
     effect, in whatever order they came. Else None.
     """
     user, batch, lane, out = event.user, turn.batch, turn.lane, turn.out
-    redirect = turn.moved[user]
+    redirect = turn.profiles.moved[user]
     hops, here = hops_of(event), (user, redirect.to, redirect.at)
     if here in hops:
         if max(hops[hops.index(here) :], key=_latest) == here:
@@ -124,7 +124,7 @@ def _revive(turn: Turn, event: Input, redirect: Moved) -> Profile:
     user = event.user
     since = event.record.broker_ms // 1000
     profile = turn.profiles[user] = Profile(seen_since=since, indexed_due_ms=redirect.indexed_due_ms)
-    del turn.moved[user]
+    del turn.profiles.moved[user]
     turn.out.moved.pop(user, None)
     return profile
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from models.errors import ConfigurationError, IncompatibleSnapshotError
+
+if TYPE_CHECKING:
+    from models.chunk import Batch
 
 
 class Fence(msgspec.Struct, array_like=True, frozen=True):
@@ -56,6 +60,13 @@ class LaneState(msgspec.Struct, array_like=True):
     def watermark(self) -> int:
         """Event time up to which every input has been read, ms."""
         return min(self.watermarks) if self.watermarks else 0
+
+    def marks_after(self, batch: Batch) -> list[int]:
+        """Watermarks of the inputs once `batch` is applied."""
+        marks = list(self.watermarks)
+        for part in batch.parts:
+            marks[part.source_index] = max(marks[part.source_index], part.watermark)
+        return marks
 
     def balances(self) -> bool:
         """True if every received record has exactly one fate."""

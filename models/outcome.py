@@ -26,7 +26,8 @@ class Outcome:
 
     Parameters
     ----------
-    profiles : users whose state changed. effects : in the order in which they were decided.
+    profiles : users whose state changed and may change again. packed : those who are done, as they are stored.
+    effects : in the order in which they were decided.
     counters : "kind:id" -> field -> increment (experiments and campaigns).
     sums : of experiments while the batch is applied; :meth:`close` makes counters of them.
     forwards : records of other lanes, and of users who are called otherwise now. dead : refused records.
@@ -36,6 +37,7 @@ class Outcome:
     """
 
     profiles: dict[str, Profile] = field(default_factory=dict)
+    packed: dict[str, bytes] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     sums: dict[tuple[str, Cell], tuple[Sequence[str], list[int]]] = field(default_factory=dict)

@@ -20,9 +20,8 @@ from models.decide import decide
 from models.decisions import BasketExample, ChurnExample, DeadLetter, Effect, GoalExample, JournalEntry
 from models.lane import Fence, LaneState, decode_fence, decode_state, encode, refuse_other_layout
 from models.outcome import Outcome
-from models.profile.codec import decode_profile, encode_profile
-from models.profile.moved import Moved, MovedError, encode_moved
-from models.profile.state import Profile
+from models.profile.moved import encode_moved
+from models.profile.opened import Opened
 from services.state.store import Change, LaneStore, Loaded
 
 TIMERS_AT_ONCE = 1000
@@ -73,10 +72,7 @@ class Position:
 
     def watermark_after(self, batch: Batch) -> int:
         """The lane's watermark once `batch` is applied."""
-        marks = list(self.state.watermarks)
-        for part in batch.parts:
-            marks[part.source_index] = max(marks[part.source_index], part.watermark)
-        return min(marks)
+        return min(self.state.marks_after(batch))
 
 
 @dataclass(slots=True)
@@ -124,14 +120,8 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
     """Run the core over what was read and lay out the transaction."""
     inputs = len(INPUT_NAMES)
     fence, state = decode_fence(loaded.fence, inputs), decode_state(loaded.state, inputs)
-    profiles: dict[str, Profile | None] = {}
-    moved: dict[str, Moved] = {}
-    for user, packed in zip(users, loaded.profiles, strict=True):
-        try:
-            profiles[user] = None if packed is None else decode_profile(packed)
-        except MovedError as away:
-            profiles[user], moved[user] = None, away.redirect
-    outcome = decide(profiles, loaded.due, batch, state, brain, moved)
+    profiles = Opened(zip(users, loaded.profiles, strict=True))
+    outcome = decide(profiles, loaded.due, batch, state, brain)
     after = fence.step({part.source_index: part.end for part in batch.parts})
     entry = JournalEntry(
         lane=batch.lane,
@@ -152,8 +142,7 @@ def work(loaded: Loaded, users: Sequence[str], batch: Batch, brain: Brain, publi
         fence=encode(after),
         state=encode(state),
         seq=after.seq,
-        profiles={user: encode_profile(profile) for user, profile in outcome.profiles.items()}
-        | {user: encode_moved(redirect) for user, redirect in outcome.moved.items()},
+        profiles=outcome.packed | {user: encode_moved(redirect) for user, redirect in outcome.moved.items()},
         offers={user: None if decision is None else _json(decision) for user, decision in outcome.offers.items()},
         counters=outcome.counters,
         due=outcome.due,

@@ -1,12 +1,15 @@
 """The core cannot tell a profile that went through Redis from one that stayed in memory."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models.decide
 from config.topics import INPUT_NAMES
 from models.brain import Brain
 from models.chunk import Batch, merge, read_chunk
@@ -14,7 +17,8 @@ from models.decide import decide
 from models.decisions import effect_id
 from models.lane import LaneState
 from models.offers.recs import Recs
-from models.profile.codec import decode_profile, encode_profile
+from models.profile.codec import encode_profile
+from models.profile.opened import Opened
 from models.profile.state import Profile
 from models.wire import Record
 from support.goals import goal_scores
@@ -30,6 +34,22 @@ RECS = Recs.of(
 )
 GOALS = goal_scores(Brain(shipped()), bias=-1.0, silence=-0.2, views_7d=0.3)
 BRAIN = Brain(shipped()).with_models(Brain(shipped()).churn, RECS, GOALS)
+
+
+class Kept(Opened):
+    """Profiles that are never unpacked: those that the last batch left in memory."""
+
+    def __init__(self, held: dict[str, Profile], users: Iterable[str]) -> None:
+        super().__init__((user, None) for user in users if user not in held)
+        self._held = held
+        for user in users:
+            if user in held:
+                self[user] = held[user]
+
+    def __setitem__(self, user: str, profile: Profile | None) -> None:
+        super().__setitem__(user, profile)
+        if profile is not None:
+            self._held[user] = profile
 
 
 @dataclass
@@ -55,23 +75,14 @@ class Core:
 
     def _step(self, batch: Batch, fired: list[str]) -> None:
         users = dict.fromkeys([event.user for event in batch.inputs] + fired)
-        profiles = {user: self._profile(user) for user in users}
-        out = decide(profiles, fired, batch, self.state, BRAIN)
+        packed = {user: self.packed.get(user) for user in users}
+        out = decide(Opened(packed.items()) if self.stored else Kept(self.held, users), fired, batch, self.state, BRAIN)
         self.said.append((out.effects, out.counters, out.offers, out.due))
-        for user, profile in out.profiles.items():
-            if self.stored:
-                self.packed[user] = encode_profile(profile)
-            else:
-                self.held[user] = profile
+        self.packed |= out.packed
         for user, at in out.due.items():
             self.due.pop(user, None)
             if at:
                 self.due[user] = at
-
-    def _profile(self, user: str) -> Profile | None:
-        if not self.stored:
-            return self.held.get(user)
-        return decode_profile(self.packed[user]) if user in self.packed else None
 
     def result(self) -> dict[str, bytes]:
         """Every profile as it would be stored."""
@@ -123,12 +134,18 @@ def batches(history: list[list[tuple[str, bytes]]]) -> list[Batch]:
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.lists(a_batch(), min_size=1, max_size=12).map(lambda found: sorted(found, key=lambda one: one[-1][1])))
-def test_storing_a_profile_between_two_batches_changes_nothing(history: list[list[tuple[str, bytes]]]) -> None:
+@given(
+    st.lists(a_batch(), min_size=1, max_size=12).map(lambda found: sorted(found, key=lambda one: one[-1][1])),
+    st.sampled_from([1, 2, 128]),
+)
+def test_storing_a_profile_between_two_batches_changes_nothing(
+    history: list[list[tuple[str, bytes]]], at_a_time: int
+) -> None:
     through_redis, in_memory = Core(stored=True), Core(stored=False)
-    for one, two in zip(batches(history), batches(history), strict=True):
-        through_redis.apply(one)
-        in_memory.apply(two)
+    with mock.patch.object(models.decide, "SLICE", at_a_time):
+        for one, two in zip(batches(history), batches(history), strict=True):
+            through_redis.apply(one)
+            in_memory.apply(two)
     encode = msgspec.json.encode
     for one, two in zip(through_redis.said, in_memory.said, strict=True):
         assert encode(one) == encode(two)
