@@ -72,10 +72,8 @@ CONCEPTS: Final = {name: name.partition("_")[0] for name in FEATURE_NAMES} | {
 }
 _NEVER: Final = -1
 _FACTS: Final = 9  # what comes before the counters
-_DECAYED: Final = len(_COUNTED) * len(_HALF_LIVES)
-_SHARES: Final = np.array(decay.HALF_LIVES_S * len(_COUNTED), dtype=np.float64)
-_SHORT: Final = np.array([half_life < LONG_SILENCE_S for half_life in decay.HALF_LIVES_S] * len(_COUNTED))
-_NOTHING: Final = bytes(4 * _DECAYED)
+# Counters that are columns: all of views and adds, the longer ones of orders, the longest of spend.
+_USED: Final = np.array([0, 1, 2, 3, 4, 5, 7, 8, 11]) + _FACTS
 
 
 def raw(profile: Profile, at: int) -> list[int]:
@@ -119,26 +117,23 @@ def expand(matrix: FloatArray) -> FloatArray:
     """
     clipped = np.maximum(matrix, 0.0)
     silence, tenure, _, sessions, visit, days, money, recency, span = clipped[:, :_FACTS].T
-    counters = clipped[:, _FACTS:] / 100.0
-    buyer = matrix[:, 7] >= 0.0
-    recency, tenure_days = recency / DAY_HOURS, np.maximum(tenure, span)
-    logs = np.log1p(counters)
+    tenure_days = np.maximum(tenure, span)
+    recency_days = recency / DAY_HOURS
     out = np.empty((len(matrix), len(FEATURE_NAMES)))
-    out[:, 0] = np.log1p(silence / DAY_HOURS)
-    out[:, 1] = np.log1p(tenure_days)
-    out[:, 2] = np.log1p(sessions)
-    out[:, 3] = np.log1p(visit)
-    out[:, 4] = buyer
-    out[:, 5] = np.log1p(recency)
+    out[:, 0] = silence / DAY_HOURS
+    out[:, 1] = tenure_days
+    out[:, 2] = sessions
+    out[:, 3] = visit
+    out[:, 5] = recency_days
+    out[:, 7] = days
+    out[:, 8] = money / 100.0
+    out[:, 9] = 30.0 * days / (tenure_days + 30.0)
+    out[:, 10] = np.where(days > 1.0, recency_days / np.maximum(span / np.maximum(days - 1.0, 1.0), 1.0), 0.0)
+    np.divide(clipped[:, _USED], 100.0, out=out[:, 11:])
+    out[:, 4] = out[:, 6] = 0.0
+    np.log1p(out, out=out)  # at once: many small calls would cost most of the time of a single vector
+    out[:, 4] = matrix[:, 7] >= 0.0
     out[:, 6] = out[:, 5] * out[:, 5]
-    out[:, 7] = np.log1p(days)
-    out[:, 8] = np.log1p(money / 100.0)
-    out[:, 9] = np.log1p(30.0 * days / (tenure_days + 30.0))
-    mean_gap = span / np.maximum(days - 1.0, 1.0)
-    out[:, 10] = np.where(days > 1.0, np.log1p(recency / np.maximum(mean_gap, 1.0)), 0.0)
-    out[:, 11:17] = logs[:, :6]
-    out[:, 17:19] = logs[:, 7:9]
-    out[:, 19] = logs[:, 11]
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp
 from typing import Any, Final
 
 import numpy as np
@@ -48,6 +49,7 @@ class AdaGradLogistic:
         self.mean: FloatArray = np.zeros(dimensions)
         self.sum_sq: FloatArray = np.zeros(dimensions)
         self._fixed: npt.NDArray[np.bool_] = np.zeros(dimensions, dtype=bool)
+        self._some_fixed = False
         self._theta: FloatArray = np.zeros(dimensions + 1)
         self._squares: FloatArray = np.full(dimensions + 1, 1e-8)
 
@@ -59,6 +61,7 @@ class AdaGradLogistic:
         self.dimensions = len(indicators)
         self.mean, self.sum_sq = np.pad(self.mean, (0, more)), np.pad(self.sum_sq, (0, more))
         self._fixed = np.array(indicators, dtype=bool)
+        self._some_fixed = bool(self._fixed.any())
         self._theta = np.pad(self._theta, (0, more))
         self._squares = np.pad(self._squares, (0, more), constant_values=1e-8)
 
@@ -69,9 +72,10 @@ class AdaGradLogistic:
         self.sum_sq += delta * (x - self.mean)
         z = np.empty(self.dimensions + 1)
         z[0] = 1.0
-        np.clip((x - self._center()) / self._deviation(), -5.0, 5.0, out=z[1:])
+        scaled = (x - self._center()) / self._deviation()
+        np.minimum(np.maximum(scaled, -5.0), 5.0, out=z[1:])
         odds = min(max(float(self._theta @ z), -MAX_LOG_ODDS), MAX_LOG_ODDS)
-        gradient = (1.0 / (1.0 + np.exp(-odds)) - y) * z
+        gradient = (1.0 / (1.0 + exp(-odds)) - y) * z
         self._squares += gradient * gradient
         self._theta -= RATE * gradient / np.sqrt(self._squares)
 
@@ -104,17 +108,21 @@ class AdaGradLogistic:
             self.count = state["count"]
             self.mean, self.sum_sq = state["mean"].copy(), state["sum_sq"].copy()
             self._fixed = state["fixed"].astype(bool)
+            self._some_fixed = bool(self._fixed.any())
             self._theta, self._squares = state["theta"].copy(), state["squares"].copy()
         except KeyError as error:
             raise IncompatibleSnapshotError(f"state of {NAME} without {error}") from error
 
     def _center(self) -> FloatArray:
-        return np.where(self._fixed, 0.0, self.mean)
+        return np.where(self._fixed, 0.0, self.mean) if self._some_fixed else self.mean
 
     def _deviation(self) -> FloatArray:
         variance = self.sum_sq / max(self.count, 1)
-        varies = (variance > 1e-12) & ~self._fixed
-        return np.where(varies, np.sqrt(np.maximum(variance, 1e-12)), 1.0)
+        variance[variance <= 1e-12] = 1.0
+        found = np.sqrt(variance)
+        if self._some_fixed:
+            found[self._fixed] = 1.0
+        return found
 
 
 LEARNERS = {NAME: AdaGradLogistic}

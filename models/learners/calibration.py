@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.learners.second_order import FloatArray, laplace_step
+from models.learners.base import MAX_LOG_ODDS, FloatArray
 
 # Half-life of the evidence, in labels: it must follow drift.
 EVIDENCE_DECAY: Final = 0.5 ** (1 / 2000)
@@ -26,6 +26,19 @@ def log_loss(log_odds: float, y: int) -> float:
     """
     signed = log_odds if y else -log_odds
     return log1p(exp(-signed)) if signed > 0 else log1p(exp(signed)) - signed
+
+
+def _step(theta: FloatArray, cov: FloatArray, log_odds: float, y: float) -> None:
+    """:func:`models.learners.second_order.laplace_step` for bias and slope, in plain numbers: a fifth of its time."""
+    bias, slope = theta.tolist()
+    (c00, c01), (_, c11) = cov.tolist()
+    p = 1.0 / (1.0 + exp(-min(max(bias + slope * log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)))
+    h = p * (1.0 - p)
+    v0, v1 = c00 + c01 * log_odds, c01 + c11 * log_odds
+    damping = 1.0 / (1.0 + h * (v0 + log_odds * v1))
+    theta[0], theta[1] = bias + damping * v0 * (y - p), slope + damping * v1 * (y - p)
+    cov[0, 0], cov[1, 1] = c00 - h * damping * v0 * v0, c11 - h * damping * v1 * v1
+    cov[0, 1] = cov[1, 0] = c01 - h * damping * v0 * v1
 
 
 class OnlinePlatt:
@@ -78,7 +91,7 @@ class OnlinePlatt:
             self._gains[-1][2] += saved
         self.count += 1
         self._pivot += (log_odds - self._pivot) / self.count
-        laplace_step(self._theta, self._cov, np.array([1.0, log_odds]), y)
+        _step(self._theta, self._cov, log_odds, y)
 
     def fitted(self) -> tuple[float, float]:
         """Coefficients (a, b) as fitted, served or not."""
@@ -143,7 +156,7 @@ class OnlineLevel:
         """Learn from one score before correction, and its label."""
         self.count += 1
         if self.count > LEVEL_FROM:
-            laplace_step(self._theta, self._cov, np.array([1.0, log_odds]), y)
+            _step(self._theta, self._cov, log_odds, y)
             self._cov /= LEVEL_FORGET
             np.fill_diagonal(self._cov, np.minimum(np.diag(self._cov), LEVEL_VARIANCE))
 

@@ -23,6 +23,10 @@ class Adwin:
     ----------
     delta : rate of false alarms that is accepted at each look.
 
+    Attributes
+    ----------
+    rose : whether the mean was lower before the window was cut the last time.
+
     Notes
     -----
     Values lie in an exponential histogram: at most ``BUCKETS`` buckets of each power of two, so memory and a look take
@@ -43,6 +47,7 @@ class Adwin:
     def __init__(self, delta: float = 0.002) -> None:
         self.delta = delta
         self.count = 0
+        self.rose = False
         # Oldest first: [values, their sum, their squared deviations].
         self._buckets: list[list[float]] = []
 
@@ -101,10 +106,12 @@ class Adwin:
             end = start + 1
 
     def _cut(self) -> bool:
-        changed = False
+        before, changed = self.mean, False
         while len(self._buckets) > 1 and self._differs():
             self._buckets.pop(0)
             changed = True
+        if changed:
+            self.rose = self.mean > before
         return changed
 
     def _differs(self) -> bool:

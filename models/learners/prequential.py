@@ -43,18 +43,19 @@ class Prequential:
         self.count = 0
         # Per bin: labels, positives, sum of the probabilities.
         self._bins: FloatArray = np.zeros((BINS, 3))
-        self._loss, self._rate_loss = 0.0, 0.0
+        self._seen, self._positives, self._loss, self._rate_loss = 0.0, 0.0, 0.0, 0.0
         self._weight = 1.0  # of the newest label: instead of decaying all bins, new ones count more
 
     def add(self, probability: float, label: int) -> None:
         """One score as it was served, and its label."""
         p = min(max(probability, LEAST), 1.0 - LEAST)
-        seen, positives = self._bins[:, 0].sum(), self._bins[:, 1].sum()
-        rate = (positives + 0.5 * self._weight) / (seen + self._weight)
+        rate = (self._positives + 0.5 * self._weight) / (self._seen + self._weight)
         self._loss -= self._weight * log(p if label else 1.0 - p)
         self._rate_loss -= self._weight * log(rate if label else 1.0 - rate)
         place = int((log(p / (1.0 - p)) + LARGEST) / (2.0 * LARGEST) * BINS)
         row = self._bins[min(max(place, 0), BINS - 1)]
+        self._seen += self._weight
+        self._positives += self._weight * label
         row[0] += self._weight
         row[1] += self._weight * label
         row[2] += self._weight * p
@@ -63,6 +64,7 @@ class Prequential:
         if self._weight > 1e6:
             self._bins /= self._weight
             self._loss, self._rate_loss = self._loss / self._weight, self._rate_loss / self._weight
+            self._seen, self._positives = self._seen / self._weight, self._positives / self._weight
             self._weight = 1.0
 
     def figures(self) -> dict[str, float | int | None]:
@@ -88,7 +90,7 @@ class Prequential:
             "name": NAME,
             "count": self.count,
             "bins": self._bins.copy(),
-            "sums": [self._loss, self._rate_loss, self._weight],
+            "sums": [self._loss, self._rate_loss, self._weight, self._seen, self._positives],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -102,7 +104,9 @@ class Prequential:
         if state.get("name") != NAME or state["bins"].shape != (BINS, 3):
             raise IncompatibleSnapshotError(f"not a state of {NAME}")
         self.count, self._bins = state["count"], state["bins"].copy()
-        self._loss, self._rate_loss, self._weight = state["sums"]
+        self._loss, self._rate_loss, self._weight, *counted = state["sums"]
+        # States from before these were kept have them in the bins only.
+        self._seen, self._positives = counted or self._bins[:, :2].sum(axis=0).tolist()
 
     def _calibration(self, seen: float) -> float:
         """Groups are made of whole bins; a bin belongs to the group in which its middle lies."""

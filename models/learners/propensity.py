@@ -227,8 +227,7 @@ class Propensity:
         self._evidence = np.where(known, self._evidence * EVIDENCE_DECAY + 1.0, self._evidence)
         self._judged += known
         self.level.learn_one(scored.pooled, y)
-        before = self.adwin.mean
-        if self.adwin.update(log_loss(scored.pooled, y)) and self.adwin.mean > before:
+        if self.adwin.update(log_loss(scored.pooled, y)) and self.adwin.rose:
             self.drifts += 1
             self._losses *= EVIDENCE_AFTER_DRIFT
             self._evidence *= EVIDENCE_AFTER_DRIFT

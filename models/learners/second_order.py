@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp
 from typing import Any, Final
 
 import numpy as np
@@ -32,11 +33,11 @@ def laplace_step(theta: FloatArray, cov: FloatArray, z: FloatArray, y: float) ->
     ``theta += cov z (y - p)``. O(d^2).
     """
     odds = min(max(float(theta @ z), -MAX_LOG_ODDS), MAX_LOG_ODDS)
-    p = 1.0 / (1.0 + np.exp(-odds))
+    p = 1.0 / (1.0 + exp(-odds))
     h = p * (1.0 - p)
     v = cov @ z
     damped = v / (1.0 + h * float(z @ v))
-    cov -= np.outer(v, h * damped)
+    cov -= v[:, None] * (h * damped)
     theta += damped * (y - p)
 
 
@@ -223,7 +224,7 @@ class SecondOrderLinear(SecondOrderLogistic):
     def _step(self, z: FloatArray, y: float) -> None:
         v = self._cov @ z
         damped = v / (1.0 + float(z @ v))
-        self._cov -= np.outer(v, damped)
+        self._cov -= v[:, None] * damped
         self._theta += damped * (y - float(self._theta @ z))
 
 

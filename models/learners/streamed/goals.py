@@ -46,8 +46,7 @@ class GoalLearner:
         if example.p_e4 >= 0:
             probability = example.p_e4 / 10_000
             self.served.add(probability, example.label)
-            before = self.adwin.mean
-            if self.adwin.update((probability - example.label) ** 2) and self.adwin.mean > before:
+            if self.adwin.update((probability - example.label) ** 2) and self.adwin.rose:
                 self.drifts += 1
                 self.pool.doubt()
         x = goals.expand(goals.as_matrix([example.x]))[0]
