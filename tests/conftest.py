@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support.any_redis import AnyRedis, any_redis
 from support.kafka import KafkaServer, kafka_jars
 from support.redis import RedisServer, redis_binary
 from support.services import KAFKA_JARS, REQUIRE_SERVICES, TEST_REDIS, MissingServiceError, skip_or_fail
+
+# How long an example takes says nothing on a machine that does other things as well; whole tests have a time limit.
+settings.register_profile("kairos", deadline=None)
+settings.load_profile("kairos")
 
 
 @pytest.fixture(autouse=True)

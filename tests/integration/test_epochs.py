@@ -56,7 +56,7 @@ async def test_the_highest_of_the_last_ones_counts(jars: Path) -> None:
 async def test_without_kafka_nothing_is_known_and_nobody_waits_long() -> None:
     began = time.monotonic()
     assert await last_epochs(KafkaSettings(bootstrap="127.0.0.1:1"), [0]) == {}
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_a_worker_goes_on_above_an_owner_whose_clock_was_ahead(jars: Path, tmp_path: Path) -> None:

@@ -167,9 +167,9 @@ def test_markers_of_transactions_and_aborted_ones_are_no_holes_that_stop_it(serv
         else:
             producer.abort_transaction()
     began = time.monotonic()
-    found = list(read_topic(server.bootstrap, "marked", stall_s=10.0))  # the last thing in the log is a marker
+    found = list(read_topic(server.bootstrap, "marked", stall_s=60.0))  # the last thing in the log is a marker
     producer.close(timeout=5)
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 40.0
     # Kairos itself uses no transactions: the reader shows every record, with offsets that leave the markers out.
     assert {int(record.value or b"") for record in found} == set(range(30))
     assert len({(record.partition, record.offset) for record in found}) == len(found) == 60

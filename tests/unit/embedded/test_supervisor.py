@@ -140,8 +140,8 @@ def test_what_ignores_sigterm_is_killed_with_its_children(
     supervisor.start(python("stubborn", code, ready=lambda: pid_file.exists() and pid_file.read_text().endswith("\n")))
     began = time.monotonic()
     supervisor.stop()
-    assert 0.9 < time.monotonic() - began < 6
-    wait_until(lambda: gone(int(pid_file.read_text())), "the grandchild to end", 5)
+    assert 0.9 < time.monotonic() - began < 30
+    wait_until(lambda: gone(int(pid_file.read_text())), "the grandchild to end", 20)
 
 
 def test_environment_is_changed_and_inherited(
