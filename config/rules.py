@@ -119,6 +119,22 @@ class OfferPolicy(Definition):
         description="most products of one category in a list, for variety; 0: any number",
         examples=["3"],
     )
+    choose: Literal["priority", "bandit"] = Field(
+        default="priority",
+        description="which offer comes first: the one of the highest priority, or the one that customers answer best",
+        examples=["bandit"],
+    )
+    reward: Literal["order", "click"] = Field(
+        default="order",
+        description="what the bandit goes by: an order after the offer, or `Promotion Clicked` with its id",
+        examples=["click"],
+    )
+    reward_within_ms: DurationMs = Field(
+        default=7 * _DAY_MS,
+        alias="reward_within",
+        description="how long after the offer an order or a click counts",
+        examples=["7d"],
+    )
     weigh_margin: float = Field(
         default=0.0,
         ge=0.0,

@@ -18,6 +18,9 @@ from models.goals import Goals
 from models.learners.batch import ChurnScorer
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
+from models.offers.answered import PROMOTIONS
+from models.offers.bandit import NAME as BANDIT
+from models.offers.bandit import Bandit
 from models.offers.recs import Recs
 from models.profile.state import Profile
 from models.profile.update import HANDLERS
@@ -34,8 +37,8 @@ class Plan:
 
     Parameters
     ----------
-    handler : what it changes in the profile. feedback : whether it tells what became of a message. visit : whether the
-        user was there, which a mail that was delivered does not say.
+    handler : what it changes in the profile. feedback : whether it tells what became of a message or an offer. visit :
+        whether the user was there, which a mail that was delivered does not say.
     metrics, exposes : experiments whose conversion or exposure it is; `mark` stands in profiles of users who need not
         be asked about `exposes` any more. refunds : experiments from whose metrics it takes back. viewed : experiments
         by id, if an outside service tells with it what it showed. order : whether it is to be remembered.
@@ -70,11 +73,12 @@ class Brain:
 
     Parameters
     ----------
-    definitions : what marketers wrote. churn, recs, goals : models; the rule and nothing
+    definitions : what marketers wrote. churn, recs, goals, bandit : models; the rule and nothing
         before anything was learned.
     """
 
     __slots__ = (
+        "bandit",
         "churn",
         "conditions",
         "definitions",
@@ -97,12 +101,14 @@ class Brain:
         churn: ChurnScorer | None = None,
         recs: Recs | None = None,
         goals: GoalScores | None = None,
+        bandit: Bandit | None = None,
     ) -> None:
         self.definitions = definitions
         self.policy_version = definitions.version()
         self.session_gap_ms = definitions.policy.session_gap_ms
         self.churn: ChurnScorer = churn or LinearModel.rule()
         self.recs = recs or Recs()
+        self.bandit = bandit or Bandit()
         asked = tuple(goal for goal in definitions.goals if goal.enabled)
         self.goals = Goals(asked, goals or GoalScores())
         self.index = CampaignIndex(definitions)
@@ -116,12 +122,16 @@ class Brain:
         self.plans = _plans(definitions, self.index, self.trials, self.goals)
         self.marks = frozenset(plan.mark for plan in self.plans.values() if plan.mark)
 
-    def with_models(self, churn: ChurnScorer, recs: Recs, goals: GoalScores | None = None) -> Brain:
+    def with_models(
+        self, churn: ChurnScorer, recs: Recs, goals: GoalScores | None = None, bandit: Bandit | None = None
+    ) -> Brain:
         """The same policies with other snapshots; what was compiled is shared."""
         other = object.__new__(Brain)
         for name in self.__slots__:
             setattr(other, name, getattr(self, name))
         other.churn, other.recs = churn, recs
+        if bandit is not None:
+            other.bandit = bandit
         if goals is not None and goals is not self.goals.scores:
             other.goals = self.goals.with_scores(goals)
         return other
@@ -129,11 +139,19 @@ class Brain:
     @property
     def versions(self) -> dict[str, int]:
         """Versions of the snapshots in use, for the journal: `churn` or `churn-batch`, whichever serves, and others."""
-        return {
+        found = {
             self.churn.name: self.churn.version,
             "recs": self.recs.version,
             "goals": self.goals.scores.version,
         }
+        if self.chooses:
+            found[BANDIT] = self.bandit.version
+        return found
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a bandit chooses which offer comes first."""
+        return self.definitions.policy.offers.choose == "bandit"
 
     def assign(self, experiment: Experiment, user: str) -> str | None:
         """Variant of `user`, or None when the user takes no part."""
@@ -158,14 +176,15 @@ def _plans(
     ledger = any(trial.of_orders for trial in trials.values())
     told = dict.fromkeys(REFUNDS, refunds) if refunds else {}
     offers = frozenset(definitions.policy.offers.decide_on)
-    every = {*HANDLERS, *FEEDBACK_NAMES, *metrics, *exposes, *index.names, *offers}
+    told_of = FEEDBACK_NAMES | (PROMOTIONS if definitions.policy.offers.choose == "bandit" else frozenset())
+    every = {*HANDLERS, *told_of, *metrics, *exposes, *index.names, *offers}
     every |= {goal.event for goal in asked.goals}
     if trials:
         every.add(VIEWED)
     found = {
         name: Plan(
             handler=HANDLERS.get(name),
-            feedback=name in FEEDBACK_NAMES,
+            feedback=name in told_of,
             visit=name not in FEEDBACK_NAMES or name in VISITS,
             metrics=tuple(metrics.get(name, ())),
             exposes=tuple(exposes.get(name, ())),

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from config.definitions import Offer
 from models import churn, goals, identity
 from models.brain import NO_PLAN, Brain, Plan
 from models.campaigns import run as campaigns
 from models.campaigns.view import user_view
 from models.chunk import Batch, forwarded_again, origin_of
-from models.decisions import BasketExample, Cause, ChurnAlert, OfferDecision, effect_id
+from models.decisions import BasketExample, Cause, effect_id
 from models.experiments import count, fields
 from models.experiments.trial import Before, Trial, known_before
 from models.forward import onward
 from models.lane import LaneState
-from models.offers.limits import Limits
+from models.offers import answered
+from models.offers.deciding import decide_offers
 from models.offers.past import Past, past_of
-from models.offers.rank import rank_offers
 from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
 from models.profile import dedupe, update
 from models.profile.awaited import GoalSample
@@ -42,7 +40,7 @@ SLICE = 128
 class Turn:
     """One call of :func:`decide`. `before`: known before the event at hand. `until`: watermark after the batch.
 
-    `begun`: examples of goals. `rows`, `alerts`: moments to score, and what was found to be told of them.
+    `begun`: examples of goals.
     """
 
     batch: Batch
@@ -55,7 +53,6 @@ class Turn:
     until: int
     before: Before | None = None
     begun: list[GoalSample] = field(default_factory=list)
-    alerts: list[ChurnAlert] = field(default_factory=list)
 
 
 def decide(profiles: Opened, fired: Sequence[str], batch: Batch, lane: LaneState, brain: Brain) -> Outcome:
@@ -103,8 +100,7 @@ def decide(profiles: Opened, fired: Sequence[str], batch: Batch, lane: LaneState
                 continue
             lane.applied += 1
             _apply(turn, profile, event)
-        _score(turn)
-        _pack(turn, last, min(first + SLICE, len(inputs)))
+        _close(turn, last, min(first + SLICE, len(inputs)))
     lane.watermarks = marks
     for place, user in enumerate(fired, len(inputs)):
         profile = profiles[user]
@@ -116,33 +112,26 @@ def decide(profiles: Opened, fired: Sequence[str], batch: Batch, lane: LaneState
             _park(turn, user, profile, lane.watermark)
         else:
             _fire(turn, user, profile, lane.watermark)
-        if (place - len(inputs)) % SLICE == SLICE - 1:
-            _score(turn)
-            _pack(turn, last, place + 1)
-    _score(turn)
-    for alert in turn.alerts:
-        campaigns.on_alert(turn, touched[alert.user], alert)
-    turn.alerts.clear()
-    _pack(turn, last, len(inputs) + len(fired))
+        if len(touched) >= SLICE:
+            _close(turn, last, place + 1)
+    _close(turn, last, len(last) + len(inputs))
     out.close()
     return out
 
 
-def _score(turn: Turn) -> None:
-    """Score the moments since the last time. What alerts bring about comes after everything else of the batch."""
+def _close(turn: Turn, last: Mapping[str, int], behind: int) -> None:
+    """Score the moments of a slice, and pack the profiles that nothing at `behind` or later in the batch needs."""
+    out, brain = turn.out, turn.brain
     if turn.begun:
         goals.score(turn)
         turn.begun.clear()
     if turn.rows:
-        turn.alerts += churn.score(turn.out, turn.rows, turn.brain.churn, turn.brain.definitions.churn)
+        for alert in churn.score(out, turn.rows, brain.churn, brain.definitions.churn):
+            cause = Cause("alert", alert.id, "Churn Alert", alert.at)
+            campaigns.on_alert(turn, alert.user, out.profiles[alert.user], alert, cause)
         turn.rows.clear()
-
-
-def _pack(turn: Turn, last: Mapping[str, int], behind: int) -> None:
-    """Pack the profiles that nothing at `behind` or later in the batch needs."""
-    touched, profiles, packed = turn.out.profiles, turn.profiles, turn.out.packed
-    alerted = {alert.user for alert in turn.alerts}
-    for user in [user for user in touched if last[user] < behind and user not in alerted]:
+    touched, profiles, packed = out.profiles, turn.profiles, out.packed
+    for user in [user for user in touched if last[user] < behind]:
         profile = touched.pop(user)
         del profiles[user]
         _index(turn, user, profile)
@@ -284,6 +273,7 @@ def _moment(turn: Turn, profile: Profile, event: Input) -> None:
 def _order(turn: Turn, profile: Profile, event: Input, before_it: Past) -> None:
     churn.returned(profile, event.at, turn.brain.definitions.churn)
     campaigns.attribute_order(turn, profile, event)
+    answered.on_order(turn, profile, event)
     items, categories = [], []
     for line in event.properties.products or ():
         item = update.item_id(line)
@@ -309,51 +299,6 @@ def _order(turn: Turn, profile: Profile, event: Input, before_it: Past) -> None:
                 first_day=before_it.first_day,
             )
         )
-
-
-def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause) -> OfferDecision | None:
-    """Rank the user's offers; the last decision of a user can be read at any time."""
-    brain, definitions = turn.brain, turn.brain.definitions
-    context: Any = None
-
-    def eligible(offer: Offer) -> bool:
-        nonlocal context
-        if not offer.when:
-            return True
-        if context is None:
-            together = brain.offer_conditions
-            user_facts = user_view(profile, at, together.user_fields, brain.goals, brain.trials)
-            context = together.about({"event": cause.event, "properties": {}, "user": user_facts})
-        return brain.conditions[offer.when].evaluate(context)[0]
-
-    limits = Limits(turn.lane.given, profile, at, turn.batch.lane, turn.batch.lanes)
-    ranked = rank_offers(
-        profile,
-        user,
-        brain.recs,
-        definitions.offers,
-        definitions.policy.offers,
-        occurrence=cause.message_id,
-        eligible=eligible,
-        limits=limits,
-    )
-    for given, cost in limits.gave.items():
-        turn.out.count(f"offer:{given}", "given")
-        if cost:
-            turn.out.count(f"offer:{given}", "given_minor", cost)
-    if not ranked:
-        return None
-    decision = OfferDecision(
-        id=effect_id("offers", "ranked", user, cause.message_id),
-        user=user,
-        at=at,
-        offers=ranked,
-        cause=cause,
-        snapshot=brain.recs.version,
-    )
-    turn.out.effects.append(decision)
-    turn.out.offers[user] = decision
-    return decision
 
 
 def _fire(turn: Turn, user: str, profile: Profile, watermark: int) -> None:

@@ -74,8 +74,17 @@ class RankedOffer(msgspec.Struct, frozen=True, gc=False):
     price_minor: int | None = None
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """Which offer was put first, out of which, with which probabilities; `snapshot`: version of the bandit."""
+
+    offer: str
+    propensity: float
+    among: dict[str, float]
+    snapshot: int
+
+
 class OfferDecision(msgspec.Struct, frozen=True):
-    """Ranked next-best-offers of a user."""
+    """Ranked next-best-offers of a user; `choice`: of a bandit, where there was more than one offer to choose from."""
 
     topic: ClassVar[str] = "offers"
 
@@ -86,6 +95,7 @@ class OfferDecision(msgspec.Struct, frozen=True):
     cause: Cause
     snapshot: int
     type: str = "OffersRanked"
+    choice: Choice | msgspec.UnsetType = msgspec.UNSET
 
 
 class MessageCommand(msgspec.Struct, frozen=True):
@@ -178,6 +188,35 @@ class GoalExample(msgspec.Struct, frozen=True):
     type: str = "goal"
 
 
+class OfferExample(msgspec.Struct, frozen=True):
+    """What came of an offer that was put first, known at the end of its window.
+
+    Parameters
+    ----------
+    offer, among, propensity : what was chosen, out of which, and how likely that was. x : context
+        (:data:`models.offers.bandit.RAW_NAMES`). reward_by, within_ms : what counts as a reward, and for how long.
+    reward : 1 if it came. viewed, clicked, ordered : what the customer did until then.
+    """
+
+    topic: ClassVar[str] = "training"
+
+    id: str
+    user: str
+    at: int
+    known_at: int
+    offer: str
+    among: list[str]
+    propensity: float
+    x: list[int]
+    reward_by: str
+    within_ms: int
+    reward: int
+    viewed: bool = False
+    clicked: bool = False
+    ordered: bool = False
+    type: str = "offer"
+
+
 class BasketExample(msgspec.Struct, frozen=True):
     """An order as the recommender learns it.
 
@@ -206,9 +245,16 @@ class BasketExample(msgspec.Struct, frozen=True):
 
 
 # Whose partition of `training` an example goes to (config.topics); a model that reads along learns from it, too.
-EXAMPLES: Mapping[type, str] = {ChurnExample: "churn", GoalExample: "goals", BasketExample: "recs"}
+EXAMPLES: Mapping[type, str] = {
+    ChurnExample: "churn",
+    GoalExample: "goals",
+    BasketExample: "recs",
+    OfferExample: "recs",
+}
 
-Effect = ChurnAlert | OfferDecision | MessageCommand | Exposure | ChurnExample | GoalExample | BasketExample
+Effect = (
+    ChurnAlert | OfferDecision | MessageCommand | Exposure | ChurnExample | GoalExample | BasketExample | OfferExample
+)
 
 
 TIMERS = "timers"

@@ -218,7 +218,8 @@ class DecideRole:
             rules = self._rules.value
             if rules is not self._taken:
                 await asyncio.to_thread(self._hold, rules)
-            brain = Brain(overlaid(rules, overrides), self._brain.churn, self._brain.recs, self._brain.goals.scores)
+            held = self._brain
+            brain = Brain(overlaid(rules, overrides), held.churn, held.recs, held.goals.scores, held.bandit)
             # In Redis before the first batch names it: the audit replays with the rules that were in force.
             await asyncio.to_thread(keep_policy, self._redis, brain.definitions)
             before, self._brain = self._brain.policy_version, brain

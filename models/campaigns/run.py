@@ -16,6 +16,7 @@ from models.campaigns.caps import allowed
 from models.campaigns.quiet import quiet_until
 from models.campaigns.view import user_view
 from models.decisions import Cause, ChurnAlert, MessageCommand, effect_id
+from models.offers import answered
 from models.offers.past import past_of
 from models.offers.rank import rank_items
 from models.profile import update
@@ -121,17 +122,19 @@ def reconsider(turn: Turn, user: str, profile: Profile) -> None:
     profile.timers = kept
 
 
-def on_alert(turn: Turn, profile: Profile, alert: ChurnAlert) -> None:
+def on_alert(turn: Turn, user: str, profile: Profile, alert: ChurnAlert, cause: Cause) -> None:
     """The retention action that the alert names, if its campaign is there and on."""
-    cause = Cause("alert", alert.id, "Churn Alert", alert.at)
     for campaign in turn.brain.index.on_alert:
         if campaign.id == alert.action.get("campaign"):
             extra = {"score": round(alert.score, 3), "why": alert.reasons[0].text if alert.reasons else ""}
-            _decide(turn, alert.user, profile, campaign, cause, alert.at, {}, extra)
+            _decide(turn, user, profile, campaign, cause, alert.at, {}, extra)
 
 
 def on_timer(turn: Turn, user: str, profile: Profile, timer: Timer) -> None:
-    """A delayed trigger, or a message that was held over quiet hours."""
+    """A delayed trigger, a message that was held over quiet hours, or the end of an offer's window."""
+    if timer.kind == answered.KIND:
+        answered.on_timer(turn, user, timer)
+        return
     campaign = turn.brain.definitions.campaign_by_id.get(timer.rule)
     if campaign is None or not campaign.enabled:
         return
@@ -304,7 +307,10 @@ def _sentence(campaign: Campaign, cause: Cause) -> str:
 
 
 def feedback(turn: Turn, profile: Profile, event: Input) -> None:
-    """What became of a message, counted once per message and stage."""
+    """What became of a message or an offer, counted once per message and stage."""
+    if event.name in answered.PROMOTIONS:
+        answered.on_promotion(turn, profile, event)
+        return
     campaign = event.properties.campaign_id
     if not campaign or campaign not in turn.brain.definitions.campaign_by_id:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Protocol
 
 import numpy as np
@@ -56,6 +57,13 @@ _TOGETHER, _AFTER, _ALIKE, _LIKE = (NAMES.index(n) for n in ("together_last", "a
 _POPULAR, _CROSS, _SEEN = (NAMES.index(name) for name in ("popular", "owned_x_popular", "seen"))
 LIKE_YOU: Final = _LIKE
 _LINK_SCALE = 3.0
+_NONE: Final = OWN + LINKED + NEWCOMER  # there are never more candidates
+_THREE: Final = np.arange(3)[:, None]
+_CROSSED: Final = np.array([_CROSS, _CROSS + 1, _CROSS + 3, _CROSS + 4])
+_CROSSING: Final = np.array([_POPULAR, _POPULAR + 2, _TOGETHER + 1, _AFTER + 1])
+_DAYS: Final = np.arange(32_768)  # to the year 2059; what is longer ago is as long ago
+_GONE: Final = np.stack([np.log1p(_DAYS) / 4.0, np.exp2(-_DAYS / FRESH_DAYS)])
+_RECENT: Final = np.exp2(-_DAYS / RECENT_DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +138,14 @@ def largest(values: FloatArray, count: int) -> IntArray:
     >>> largest(np.array([0.5, 0.0, 0.7, 0.5, 0.5]), 2).tolist()
     [2, 0]
     """
-    places = np.flatnonzero(values > 0.0)
+    places: IntArray = (values > 0.0).nonzero()[0]
     if len(places) <= count:
         return places
     found = values[places]
-    least = np.partition(found, len(found) - count)[len(found) - count]
+    kth = len(found) - count
+    ordered = found.copy()
+    ordered.partition(kth)
+    least = ordered[kth]
     above = places[found > least]
     return np.concatenate([above, places[found == least][: count - len(above)]])
 
@@ -152,6 +163,7 @@ def added(places: IntArray, weights: FloatArray, size: int) -> FloatArray:
 
 def find(shelf: Shelf, past: Past, day: int) -> Candidates | None:
     """Candidates of a user on a day (since 1970), what was bought before among them; None while the shelf is empty."""
+    # Arrays are short here, so that what is called costs more than what it computes: fewer, larger calls.
     index = shelf.index
     size = len(index)
     if not size:
@@ -166,10 +178,10 @@ def find(shelf: Shelf, past: Past, day: int) -> Candidates | None:
     quick = added(np.concatenate([links.targets, like_ids]), np.concatenate([pulls, like_weights]), size + 1)
     quick[own] = quick[size] = 0.0
     linked = largest(quick, LINKED)
-    row = np.full(size + 1, -1, dtype=np.int64)
+    row = np.full(size + 1, _NONE, dtype=np.int64)  # of each item among the candidates
     row[own] = row[linked] = 0
     top = shelf.top()
-    ids = np.concatenate([own, linked, top[row[top] < 0][: POPULAR if len(sources) else NEWCOMER]])
+    ids = np.concatenate([own, linked, top[row[top] == _NONE][: POPULAR if len(sources) else NEWCOMER]])
     ids.sort()
     n = len(ids)
     row[ids] = np.arange(n)
@@ -179,25 +191,20 @@ def find(shelf: Shelf, past: Past, day: int) -> Candidates | None:
     owned[mine] = True
     x[:_TOGETHER, mine] = _own(known[:, :OWN], past, day)
     rows = row[links.targets]
-    keep = np.flatnonzero(rows >= 0)
+    keep = (rows < _NONE).nonzero()[0]
     rows, strength, places, kinds = rows[keep], links.weights[keep], links.places[keep], links.kinds[keep]
-    cells = rows + n * kinds
-    for j in range(3):
-        shares = added(cells, strength * weights[j, places], n * len(KINDS)).reshape(len(KINDS), n)
-        x[_TOGETHER + j], x[_AFTER + j] = shares[0], shares[1]
-        x[_ALIKE] += shares[2]
-    liked = row[like_ids]
-    here = liked >= 0
-    x[_LIKE] = added(liked[here], like_weights[here], n)
+    cells = (rows + n * kinds) + _THREE * (n * len(KINDS))
+    shares = added(cells.ravel(), (weights.take(places, axis=1) * strength).ravel(), 3 * len(KINDS) * n)
+    each = shares.reshape(3, len(KINDS), n)
+    x[_TOGETHER : _TOGETHER + 3], x[_AFTER : _AFTER + 3] = each[:, 0], each[:, 1]
+    x[_ALIKE] = each[0, 2] + each[1, 2] + each[2, 2]
+    x[_LIKE] = added(row[like_ids], like_weights, n)[:n]
     x[_TOGETHER:_POPULAR] = _LINK_SCALE * np.sqrt(x[_TOGETHER:_POPULAR])
     x[_POPULAR : _POPULAR + 4] = shelf.facts(ids, day)
-    x[_CROSS] = owned * x[_POPULAR]
-    x[_CROSS + 1] = owned * x[_POPULAR + 2]
+    x[_CROSSED] = x[_CROSSING] * owned
     x[_CROSS + 2] = owned * (np.log1p(past.orders) / 2.0)
-    x[_CROSS + 3] = owned * x[_TOGETHER + 1]
-    x[_CROSS + 4] = owned * x[_AFTER + 1]
     for place, number in enumerate(row[seen].tolist()):
-        if number >= 0:
+        if number < _NONE:
             x[_SEEN, number] = 1.0 / (1.0 + place)
     evidence = Evidence(rows, pulls[keep], places, kinds)
     return Candidates(ids, x.T, owned, sources, min(known.shape[1], SOURCES), evidence)
@@ -205,21 +212,27 @@ def find(shelf: Shelf, past: Past, day: int) -> Candidates | None:
 
 def _known(past: Past, index: dict[str, int]) -> IntArray:
     """Number, times and day of the last purchase of the items bought that the shelf has, the newest first."""
-    known = [(number, times, last) for item, times, last in past.bought if (number := index.get(item)) is not None]
-    return np.array(known, dtype=np.int64).reshape(-1, 3).T
+    if not past.bought:
+        return np.zeros((3, 0), dtype=np.int64)
+    items, times, last = zip(*past.bought, strict=True)
+    numbers = list(map(index.get, items))
+    if None in numbers:
+        known = [row for row in zip(numbers, times, last, strict=True) if row[0] is not None]
+        return np.array(known, dtype=np.int64).reshape(-1, 3).T
+    return np.fromiter(chain(numbers, times, last), np.int64, 3 * len(numbers)).reshape(3, -1)
 
 
 def _sources(known: IntArray, seen: list[int]) -> tuple[IntArray, FloatArray]:
     """Items that point to others, and how much each counts: as the last basket, as the past, as just seen."""
     numbers, times, last = known
     n = len(numbers)
-    place = {number: i for i, number in enumerate(numbers.tolist())}
+    place = dict(zip(numbers.tolist(), range(n), strict=True))
     looked = [place.setdefault(number, len(place)) for number in seen]
     weights = np.zeros((3, len(place)))
     if n:
         newest = last.max()
         weights[0, :n] = last == newest
-        weights[1, :n] = np.minimum(times, MOST_TIMES) * np.exp2((last - newest) / RECENT_DAYS)
+        weights[1, :n] = np.minimum(times, MOST_TIMES) * _RECENT.take(newest - last, mode="clip")
     for i, spot in enumerate(looked):
         weights[2, spot] = 1.0 / (1.0 + i)
     totals = weights.sum(axis=1, keepdims=True)
@@ -237,8 +250,7 @@ def _own(known: IntArray, past: Past, day: int) -> FloatArray:
     tenure = max(day - past.first_day, 1) if past.first_day else 1
     x[1] = np.log(times)
     x[2] = np.minimum(times / max(past.orders, 1), 1.0)
-    x[3] = np.log1p(gone) / 4.0
-    x[4] = np.exp2(-gone / FRESH_DAYS)
+    x[3:5] = _GONE.take(gone, axis=1, mode="clip")
     x[5] = np.minimum(gone * times / tenure, 3.0)
     x[6] = last == last.max()
     return x

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import xxhash
@@ -29,6 +30,7 @@ DAY_MS = 86_400_000
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 EXTRA_OFFERS = 2
+Chooser: TypeAlias = Callable[[Sequence[Offer]], Offer]
 EARNING_AMONG = 3  # lists as long as this are reordered by what products earn
 
 
@@ -43,8 +45,7 @@ def draw(*parts: str) -> float:
     return xxhash.xxh3_64_intdigest("\x1f".join(parts).encode()) / 2**64
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(msgspec.Struct, frozen=True, gc=False):
     """An item in a user's list: score in log-odds, and why."""
 
     item: str
@@ -68,7 +69,7 @@ def rank_items(past: Past, recs: Recs, *, day: int, size: int, repeats: bool, pe
     else:
         numbers, scores = found.ids[~found.owned], found.x[~found.owned] @ recs.newcomer
     scores = scores.round(4)
-    places = best_first(numbers, scores, recs.popular, recs.ids)
+    places = np.lexsort((recs.order[numbers], -scores))
     if not repeats:
         numbers_bought = {recs.index[item] for item, _, _ in past.bought if item in recs.index}
         places = np.array([i for i in places.tolist() if int(numbers[i]) not in numbers_bought], dtype=np.int64)
@@ -80,25 +81,6 @@ def rank_items(past: Past, recs: Recs, *, day: int, size: int, repeats: bool, pe
         Ranked(recs.ids[number], score, reasons[number])
         for number, score in zip(numbers[chosen].tolist(), scores[chosen].tolist(), strict=True)
     ]
-
-
-def best_first(numbers: IntArray, scores: FloatArray, popular: FloatArray, ids: Sequence[str]) -> IntArray:
-    """Places of `numbers`, best first; equal scores: the more popular, then by item id.
-
-    Examples
-    --------
-    >>> best_first(np.array([0, 1, 2]), np.array([1.0, 2.0, 2.0]), np.array([9.0, 1.0, 5.0]), "abc").tolist()
-    [2, 1, 0]
-    """
-    sold = popular[numbers]
-    places = np.lexsort((-sold, -scores))
-    ordered, sales = scores[places], sold[places]
-    if not ((ordered[1:] == ordered[:-1]) & (sales[1:] == sales[:-1])).any():
-        return places
-    names = [ids[number] for number in numbers.tolist()]
-    rank = np.empty(len(names), dtype=np.int64)
-    rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
-    return np.lexsort((rank, -sold, -scores))
 
 
 def _diverse(places: list[int], numbers: IntArray, recs: Recs, most: int) -> list[int]:
@@ -118,13 +100,16 @@ def _diverse(places: list[int], numbers: IntArray, recs: Recs, most: int) -> lis
 def _reasons(found: Candidates, chosen: list[int], recs: Recs) -> dict[int, str]:
     """Why each item: the strongest link that points to it, of equal ones the first."""
     evidence = found.evidence
-    rows = np.searchsorted(found.ids, chosen)
+    rows = found.ids.searchsorted(chosen)
     strongest = np.full(len(found.ids), -1, dtype=np.int64)
     wanted = np.zeros(len(found.ids), dtype=np.bool_)
     wanted[rows] = True
-    links = np.flatnonzero(wanted[evidence.targets])[::-1]
-    links = links[np.argsort(evidence.weights[links], kind="stable")]
-    strongest[evidence.targets[links]] = links  # of several for one row the last one stays
+    wanted &= ~found.owned
+    links = wanted[evidence.targets].nonzero()[0]
+    if len(links):
+        links = links[::-1]
+        links = links[evidence.weights[links].argsort(kind="stable")]
+        strongest[evidence.targets[links]] = links  # of several for one row the last one stays
     reasons: dict[int, str] = {}
     for number, row in zip(chosen, rows.tolist(), strict=True):
         link = strongest[row]
@@ -166,7 +151,7 @@ def propensity(i: int, place: int, n: int, explore: float) -> float:
     return explore / n if place == 0 else 0.0
 
 
-def rank_offers(
+def rank_offers(  # noqa: PLR0913 - one place where everything that decides comes together
     profile: Profile,
     user: str,
     recs: Recs,
@@ -176,8 +161,12 @@ def rank_offers(
     occurrence: str,
     eligible: Callable[[Offer], bool],
     limits: Limits,
+    first: Chooser | None = None,
 ) -> list[RankedOffer]:
-    """Ranked answer: `policy.size` items, each as the best item offer that may be made for it, then other offers."""
+    """Ranked answer: `policy.size` items, each as the best item offer that may be made for it, then other offers.
+
+    `first` says which of the offers that may be made comes first; without it the one of the highest priority does.
+    """
     open_offers = [
         offer
         for offer in offers
@@ -207,6 +196,10 @@ def rank_offers(
     order = [i for i in range(len(base)) if i != chosen]
     if base:
         order.insert(0, chosen)
+    chosen_offer = _first_offer(open_offers, [base[i].item for i in order], recs, limits, first)
+    if chosen_offer is not None:
+        open_offers.sort(key=lambda offer: offer is not chosen_offer)
+        per_item.sort(key=lambda offer: offer is not chosen_offer)
     answer: list[RankedOffer] = []
     for place, i in enumerate(order):
         item = base[i].item
@@ -221,7 +214,30 @@ def rank_offers(
     extra = [offer for offer in open_offers if offer.kind == "shipping"][:EXTRA_OFFERS]
     for offer in extra:
         limits.give(offer, 0)
-    return answer + [RankedOffer(o.id, None, _named(o, best), 0.0, o.description or "eligible", 1.0) for o in extra]
+    others = [RankedOffer(o.id, None, _named(o, best), 0.0, o.description or "eligible", 1.0) for o in extra]
+    if chosen_offer is not None and chosen_offer.kind == "shipping":
+        return [others[0], *answer, *others[1:]]
+    return answer + others
+
+
+def _first_offer(
+    offers: Sequence[Offer], items: Sequence[str], recs: Recs, limits: Limits, first: Chooser | None
+) -> Offer | None:
+    """The offer that is to come first; None: priority decides.
+
+    What there is to choose from are the offers that may be made on the product that stands first, and those on none.
+    """
+    if first is None or not offers:
+        return None
+    products = [offer for offer in offers if offer.kind != "shipping"]
+    fitting: list[Offer] = []
+    for item in items:
+        _, price, category = recs.items.get(item, ("", 0, ""))
+        fitting = [o for o in products if _fits(o, item, category) and limits.pays(o, price or 0)]
+        if fitting:
+            break
+    arms = [offer for offer in offers if offer.kind == "shipping" or offer in fitting]
+    return first(arms) if len(arms) > 1 else None
 
 
 def _offer_for(per_item: Sequence[Offer], item: str, category: str, price: int, limits: Limits) -> Offer | None:
@@ -239,7 +255,7 @@ def _by_earning(
         offer = _offer_for(per_item, one.item, category, price, limits)
         if offer is not None:
             worth = policy.weigh_margin * math.log(max(earned_minor(offer, price), 1))
-            found.append(replace(one, score=round(one.score + worth, 4)))
+            found.append(msgspec.structs.replace(one, score=round(one.score + worth, 4)))
     return sorted(found, key=lambda one: -one.score)[: policy.size]
 
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
 from models.learners.envelope import Envelope
-from models.offers.candidates import KINDS, NAMES, Evidence, added, largest
+from models.offers.candidates import KINDS, NAMES, SOURCES, Evidence, added, largest
+from models.profile.state import RECENT_ITEMS
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -110,34 +111,47 @@ class LinkTable:
     Parameters
     ----------
     targets, weights : shape (items, width); a target past the end is a free place. kinds : of each column.
+    spelt : place of the row, and kind, of each cell of as many rows as a user's past usually takes.
     """
 
     targets: IntArray
     weights: FloatArray
     kinds: IntArray
+    spelt: tuple[IntArray, IntArray]
 
     @classmethod
     def of(cls, items: int, tables: Mapping[str, tuple[IntArray, FloatArray]]) -> LinkTable:
         """The table of (targets, weights) by kind; a kind that is not there has no links."""
         there = [(place, *tables[kind]) for place, kind in enumerate(KINDS) if kind in tables]
+        kinds = np.concatenate([np.full(targets.shape[1], place, dtype=np.int64) for place, targets, _ in there])
         return cls(
             np.concatenate([np.minimum(targets, items) for _, targets, _ in there], axis=1),
             np.concatenate([weights for _, _, weights in there], axis=1),
-            np.concatenate([np.full(targets.shape[1], place, dtype=np.int64) for place, targets, _ in there]),
+            kinds,
+            _spelt(kinds, SOURCES + RECENT_ITEMS),
         )
 
     def of_items(self, sources: IntArray) -> Evidence:
         """All links of the items `sources`."""
         count, width = len(sources), len(self.kinds)
+        places, kinds = self.spelt
+        if count > len(places) // max(width, 1):
+            places, kinds = _spelt(self.kinds, count)
         return Evidence(
-            self.targets[sources].ravel(),
-            self.weights[sources].ravel(),
-            np.arange(count).repeat(width),
-            self.kinds[None, :].repeat(count, axis=0).ravel(),
+            self.targets.take(sources, axis=0).ravel(),
+            self.weights.take(sources, axis=0).ravel(),
+            places[: count * width],
+            kinds[: count * width],
         )
 
 
-_NO_LINKS: Final = LinkTable(np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0)), np.zeros(0, dtype=np.int64))
+def _spelt(kinds: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    """Place and kind of each cell of `count` rows."""
+    return np.arange(count).repeat(len(kinds)), np.tile(kinds, count)
+
+
+_NOTHING: Final = np.zeros(0, dtype=np.int64)
+_NO_LINKS: Final = LinkTable(np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0)), _NOTHING, (_NOTHING, _NOTHING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +168,8 @@ class Recs:
     roots : square root of how many there are, for each item and for each basket.
     ranker, newcomer : weights of the re-rankers.
     version : snapshot version, 0 before anything was learned.
+    order : place of each item among all, the more popular first, then by id.
+    by_day : all facts as of the day that was asked for last.
     """
 
     items: dict[str, tuple[str, int, str]] = field(default_factory=dict)
@@ -170,6 +186,8 @@ class Recs:
     index: dict[str, int] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
     best: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    order: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    by_day: dict[int, FloatArray] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -204,6 +222,7 @@ class Recs:
             index=index,
             ids=tuple(index),
             best=_best(shares),
+            order=order_of(shares, tuple(index)),
         )
 
     @classmethod
@@ -231,7 +250,7 @@ class Recs:
             raise IncompatibleSnapshotError("the recs snapshot was made for other features than this code computes")
         baskets = np.frombuffer(found.baskets, dtype="<u2").astype(np.int64).reshape(-1, found.basket_items)
         visits = np.frombuffer(found.visits, dtype="<u2").astype(np.int64).reshape(n, -1 if n else 1)
-        popular = _floats(found.popular)
+        popular, ids = _floats(found.popular), tuple(one[0] for one in found.items)
         return cls(
             items={item: (name, price, category) for item, name, price, category in found.items},
             table=LinkTable.of(
@@ -258,8 +277,9 @@ class Recs:
             newcomer=np.array(found.newcomer),
             version=version,
             index={one[0]: number for number, one in enumerate(found.items)},
-            ids=tuple(one[0] for one in found.items),
+            ids=ids,
             best=_best(popular),
+            order=order_of(popular, ids),
         )
 
     def links(self, sources: IntArray) -> Evidence:
@@ -277,10 +297,27 @@ class Recs:
 
     def facts(self, ids: IntArray, day: int) -> FloatArray:
         """See :class:`models.offers.candidates.Shelf`."""
-        found: FloatArray = np.empty((4, len(ids)))
-        found[:3] = self.known.take(ids, axis=1)
-        found[3] = youth(day - self.born[ids])
-        return found
+        known = self.by_day.get(day)
+        if known is None:
+            known = np.concatenate([self.known, youth(day - self.born)[None]])
+            self.by_day.clear()  # days only go on
+            self.by_day[day] = known
+        return known.take(ids, axis=1)
+
+
+def order_of(popular: FloatArray, ids: Sequence[str]) -> IntArray:
+    """Place of each item among all: the more popular first, equal ones by id.
+
+    Examples
+    --------
+    >>> order_of(np.array([1.0, 5.0, 1.0]), ["b", "c", "a"]).tolist()
+    [2, 0, 1]
+    """
+    names = np.empty(len(ids), dtype=np.int64)
+    names[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
+    found = np.empty(len(ids), dtype=np.int64)
+    found[np.lexsort((names, -popular))] = np.arange(len(ids))
+    return found
 
 
 def _roots(there: npt.NDArray[np.bool_]) -> FloatArray:

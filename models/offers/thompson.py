@@ -222,11 +222,11 @@ class Thompson:
         with_it, without = self._with_context(arms, x), self._without(arms)
         more = with_it - without
         expected = np.array([one.mean if (one := self.arms.get(name)) is not None else 0.0 for name in arms])
-        gain = float(more @ expected) + more[place] / max(propensity, 1e-3) * (reward - expected[place])
+        gain = float(more @ expected + more[place] / max(propensity, 1e-3) * (reward - expected[place]))
         n, total, squares = self.gains
         n, total, squares = n + 1.0, total + gain, squares + gain * gain
         self.gains = [n, total, squares]
         if n >= MIN_REWARDS:
             error = (max(squares / n - (total / n) ** 2, 0.0) / n) ** 0.5
             edge = total / n / error if error else 0.0
-            self.contextual = edge >= (SWITCH_OFF if self.contextual else SWITCH_ON)
+            self.contextual = bool(edge >= (SWITCH_OFF if self.contextual else SWITCH_ON))

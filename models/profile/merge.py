@@ -187,10 +187,10 @@ def _person(target: Profile, source: Profile) -> Person:
 
 
 def _timers(timers: list[Timer]) -> list[Timer]:
-    """Of waits of one campaign the one that began last; every message that is held over the night."""
+    """Of waits of one campaign the one that began last; every message that is held over the night, and every offer."""
     found: dict[tuple[str, ...], Timer] = {}
     for timer in timers:
-        which = (timer.kind, timer.rule, *([timer.occurrence] if timer.kind == "release" else []))
+        which = (timer.kind, timer.rule, *([timer.occurrence] if timer.kind != "campaign" else []))
         held = found.get(which)
         if held is None or _began(timer) > _began(held):
             found[which] = timer

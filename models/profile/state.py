@@ -33,8 +33,9 @@ E4 = 10_000
 class Timer(msgspec.Struct, array_like=True, gc=False):
     """Something that is to happen at event time `due` unless it is cancelled.
 
-    kind: "campaign" (a delayed trigger) or "release" (a message held over quiet hours). `occurrence` is the messageId
-    of the event that set it, `set_at` that event's time; both in ms.
+    kind: "campaign" (a delayed trigger), "release" (a message held over quiet hours) or "offer" (the window ends in
+    which an offer may be answered). `occurrence` is the messageId of the event that set it, `set_at` that event's time;
+    both in ms. `held`: of an offer, what was known when it was given, packed.
     """
 
     due: int
@@ -42,6 +43,7 @@ class Timer(msgspec.Struct, array_like=True, gc=False):
     rule: str
     set_at: int
     occurrence: str
+    held: bytes = b""
 
 
 class Send(msgspec.Struct, array_like=True, gc=False):

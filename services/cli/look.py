@@ -1,9 +1,8 @@
-"""``kairos story``, ``kairos why`` and ``kairos offers``: what happened, and why."""
+"""``kairos story`` and ``kairos why``: what happened, and why."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.wire import lane_of
 from services.bootstrap import DATA_DIR, settings_for
 from services.jobs.story import tell
-from services.state import keys
 from services.state.ledger import Ledger
-from services.state.redis_lane import connect, translated
 
 DataDir = Annotated[Path, typer.Option(help="Folder of the running stack.")]
 
@@ -84,31 +80,3 @@ def why(
     for step in found.history:  # type: ignore[attr-defined]
         table.add_row("", f"{_time(step.at)} (wall clock)  {step.state}  {step.detail}")
     console.print(table)
-
-
-def offers(
-    user: Annotated[str, typer.Argument(help="User id.")],
-    data_dir: DataDir = DATA_DIR,
-) -> None:
-    """A user's ranked next-best-offers, as any service can read them from Redis at any time."""
-    settings = settings_for(data_dir)
-    client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
-    key = keys.offers(lane_of(user, settings.lanes), user)
-    with translated():
-        packed = client.get(key)
-    console = Console()
-    if packed is None:
-        console.print(
-            f"No offers were decided for {user!r} yet (Redis key {key}).", style="yellow", markup=False, emoji=False
-        )
-        raise typer.Exit(1)
-    found = json.loads(packed)
-    table = Table(title=f"decided {_time(found['at'])} UTC on '{found['cause']['event']}'", title_justify="left")
-    for name in ("", "offer", "product", "price", "why", "score", "propensity"):
-        table.add_column(name)
-    for place, offer in enumerate(found["offers"], 1):
-        price = "" if offer["price_minor"] is None else f"{offer['price_minor'] / 100:,.2f}"
-        row = (str(place), offer["offer"], offer["name"], price, offer["reason"])
-        table.add_row(*row, f"{offer['score']:.3f}", f"{offer['propensity']:.3f}")
-    console.print(table)
-    console.print(f"Redis: GET {key}", highlight=False, markup=False, emoji=False, style="dim")

@@ -12,7 +12,7 @@ from config.loader import DefinitionError
 from config.settings import UnknownSettingError
 from models.errors import KairosError
 from services.bootstrap import BAD_INPUT, setting_faults
-from services.cli import audit, demand, letters, look, ops, propensity, repartition, restore, run
+from services.cli import audit, demand, letters, look, offers, ops, propensity, repartition, restore, run
 from services.cli.experiment_watch import experiments_app
 from services.cli.models import models_app
 from services.cli.train import train_app
@@ -36,7 +36,8 @@ app.add_typer(models_app, rich_help_panel="Learn")
 app.add_typer(experiments_app, rich_help_panel="Prove")
 app.command("story", rich_help_panel="Look")(look.story)
 app.command("why", rich_help_panel="Look")(look.why)
-app.command("offers", rich_help_panel="Look")(look.offers)
+app.command("offers", rich_help_panel="Look")(offers.offers)
+app.add_typer(offers.export_app, rich_help_panel="Look")
 app.command("demand", rich_help_panel="Look")(demand.demand)
 app.command("propensity", rich_help_panel="Look")(propensity.propensity)
 app.command("check", rich_help_panel="Operate")(ops.check)

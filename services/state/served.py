@@ -11,14 +11,15 @@ from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.contest import ONLINE
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
-from models.offers import recs
+from models.offers import bandit, recs
+from models.offers.bandit import Bandit
 from models.offers.recs import Recs
 from services.state.redis_lane import Client
 from services.state.registry import ModelRegistry
 from services.state.snapshots import SnapshotReader
 
 log = structlog.get_logger()
-MODELS = (linear.NAME, recs.NAME, goal_scores.NAME)
+MODELS = (linear.NAME, recs.NAME, goal_scores.NAME, bandit.NAME)
 
 
 class ServedModels:
@@ -55,9 +56,13 @@ class ServedModels:
         if anew or version != offers.version:
             offers = Recs.from_envelope(self._reader.load(recs.NAME, version)) if version else Recs()
         goals = self._goals(brain.goals.scores, latest.get(goal_scores.NAME, 0), anew=anew)
-        if churn is brain.churn and offers is brain.recs and goals is brain.goals.scores:
+        chooser, version = brain.bandit, latest.get(bandit.NAME, 0)
+        if anew or version != chooser.version:
+            chooser = Bandit.from_envelope(self._reader.load(bandit.NAME, version)) if version else Bandit()
+        taken = (brain.churn, brain.recs, brain.goals.scores, brain.bandit)
+        if all(new is old for new, old in zip((churn, offers, goals, chooser), taken, strict=True)):
             return brain
-        return brain.with_models(churn, offers, goals)
+        return brain.with_models(churn, offers, goals, chooser)
 
     def _goals(self, current: GoalScores, version: int, *, anew: bool) -> GoalScores:
         """What learn published last; where that cannot be read, what serves now goes on."""

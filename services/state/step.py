@@ -17,7 +17,7 @@ from config.topics import INPUT_NAMES, TRAINING_PARTITION
 from models.brain import Brain
 from models.chunk import Batch
 from models.decide import decide
-from models.decisions import BasketExample, ChurnExample, DeadLetter, Effect, GoalExample, JournalEntry
+from models.decisions import EXAMPLES, DeadLetter, Effect, JournalEntry
 from models.lane import Fence, LaneState, decode_fence, decode_state, encode, refuse_other_layout
 from models.outcome import Outcome
 from models.profile.moved import encode_moved
@@ -229,13 +229,8 @@ def outputs(outcome: Outcome, batch: Batch, entry: JournalEntry) -> list[Output]
 
 
 def _effect(effect: Effect, lane: int) -> Output:
-    partition = lane
-    if isinstance(effect, ChurnExample):
-        partition = TRAINING_PARTITION["churn"]
-    elif isinstance(effect, GoalExample):
-        partition = TRAINING_PARTITION["goals"]
-    elif isinstance(effect, BasketExample):
-        partition = TRAINING_PARTITION["recs"]
+    learner = EXAMPLES.get(type(effect))
+    partition = lane if learner is None else TRAINING_PARTITION[learner]
     return Output(effect.topic, partition, effect.user.encode(), _json(effect), _ce(effect.id, effect.type, effect.at))
 
 

@@ -16,6 +16,8 @@ from models.learners import batch, linear
 from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
+from models.offers import bandit
+from models.offers.bandit import Bandit
 from models.offers.recs import Recs
 from services.bus.reader import Record, end_offsets, read_topic
 from services.jobs.audit.compare import compare
@@ -51,6 +53,7 @@ class Brains:
         self._churn: dict[tuple[str, int], ChurnScorer] = {(linear.NAME, 0): LinearModel.rule()}
         self._recs: dict[int, Recs] = {0: Recs()}
         self._goals: dict[int, GoalScores] = {0: GoalScores()}
+        self._bandits: dict[int, Bandit] = {0: Bandit()}
 
     def __call__(self, policy: str, versions: Mapping[str, int]) -> Brain:
         """Brain of these versions.
@@ -64,18 +67,26 @@ class Brains:
         if base is None:
             base = self._policies[policy] = Brain(read_policy(self._redis, policy))
         name = batch.NAME if batch.NAME in versions else linear.NAME
-        churn, recs, goals = (
+        churn, recs, goals, chooser = (
             self._scorer(name, versions.get(name, 0)),
             versions.get("recs", 0),
             versions.get("goals", 0),
+            versions.get(bandit.NAME, 0),
         )
         if recs not in self._recs:
             self._recs = {0: self._recs[0], recs: Recs.from_envelope(self._reader.load("recs", recs))}
         if goals not in self._goals:
             self._goals = {0: self._goals[0], goals: GoalScores.from_envelope(self._reader.load("goals", goals))}
-        if base.churn is churn and base.recs is self._recs[recs] and base.goals.scores is self._goals[goals]:
+        if chooser not in self._bandits:
+            self._bandits = {
+                0: self._bandits[0],
+                chooser: Bandit.from_envelope(self._reader.load(bandit.NAME, chooser)),
+            }
+        models = (churn, self._recs[recs], self._goals[goals], self._bandits[chooser])
+        taken = (base.churn, base.recs, base.goals.scores, base.bandit)
+        if all(new is old for new, old in zip(models, taken, strict=True)):
             return base
-        brain = self._policies[policy] = base.with_models(churn, self._recs[recs], self._goals[goals])
+        brain = self._policies[policy] = base.with_models(*models)
         return brain
 
     def _scorer(self, name: str, version: int) -> ChurnScorer:

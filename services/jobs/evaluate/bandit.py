@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,23 +36,37 @@ class Log:
     propensities: FloatArray
     contexts: FloatArray
     columns: list[str]
+    sets: list[list[str]] = field(default_factory=list)
+    which: IntArray | None = None
+
+    def among(self, row: int) -> list[str]:
+        """Actions that could have been taken in a row: all of them, unless the log says otherwise."""
+        return self.names if self.which is None else self.sets[int(self.which[row])]
+
+    def choices(self) -> list[tuple[list[str], npt.NDArray[np.bool_]]]:
+        """Each set of actions with its rows."""
+        if self.which is None:
+            return [(self.names, np.ones(len(self.actions), dtype=np.bool_))]
+        return [(among, self.which == place) for place, among in enumerate(self.sets)]
 
 
-def read_log(path: Path, columns: str = "", context: Sequence[str] = ()) -> Log:
+def read_log(path: Path, columns: str = "", context: Sequence[str] = (), among: str = "") -> Log:
     """Read action, reward and propensity; every other column (or `context`) is context.
+
+    `among` : column that names the actions that could have been taken, with blanks between; without it all could.
 
     Raises
     ------
     ConfigurationError
         A column is missing or no number, or a propensity is not in (0, 1]; names the row.
     """
-    return log_of(read_table(path), path, columns, context)
+    return log_of(read_table(path), path, columns, context, among)
 
 
-def log_of(table: pa.Table, path: Path, columns: str = "", context: Sequence[str] = ()) -> Log:
+def log_of(table: pa.Table, path: Path, columns: str = "", context: Sequence[str] = (), among: str = "") -> Log:
     """The log that a table holds, see :func:`read_log`; `path` : what errors name."""
     mapping = parse_columns(columns, ("action", "reward", "propensity"))
-    for name in (*mapping.values(), *context):
+    for name in (*mapping.values(), *context, *([among] if among else ())):
         if name not in table.column_names:
             raise ConfigurationError(
                 f"there is no column {name!r}",
@@ -79,14 +93,31 @@ def log_of(table: pa.Table, path: Path, columns: str = "", context: Sequence[str
         )
     if len(names) < 2:
         raise ConfigurationError(f"one action only ({names[0]})", where=str(path), remedy="a log of at least two")
-    used = [name for name in (context or table.column_names) if name not in mapping.values()]
+    used = [name for name in (context or table.column_names) if name not in {*mapping.values(), among}]
     contexts, kept = _contexts(table, used)
     actions = np.array([place[str(text)] for text in texts], dtype=np.int64)
-    return Log(names, actions, rewards, propensities, contexts, kept)
+    if not among:
+        return Log(names, actions, rewards, propensities, contexts, kept)
+    told = [" ".join(sorted(str(value).split())) for value in table[among].to_pylist()]
+    for row, (text, action) in enumerate(zip(told, texts, strict=True), 1):
+        if action not in text.split():
+            raise ConfigurationError(f"row {row}: {action!r} is not among {text!r}", where=str(path))
+    sets = list(dict.fromkeys(told))
+    names = sorted({*names, *(name for text in sets for name in text.split())})
+    actions = np.array([names.index(str(text)) for text in texts], dtype=np.int64)
+    which = np.array([sets.index(text) for text in told], dtype=np.int64)
+    return Log(names, actions, rewards, propensities, contexts, kept, [text.split() for text in sets], which)
 
 
-def evaluate_bandit(log: Log, seeds: int = SEEDS, progress: Callable[[int, int], None] = lambda _n, _of: None) -> Any:
+def evaluate_bandit(
+    log: Log,
+    seeds: int = SEEDS,
+    progress: Callable[[int, int], None] = lambda _n, _of: None,
+    prefer: Sequence[str] = (),
+) -> Any:
     """Replay, IPS, SNIPS and DR of the service's bandit, and of simpler policies in the same run.
+
+    `prefer` : a proposed policy, judged beside: the first of these actions that could be taken, or else any other.
 
     Notes
     -----
@@ -104,31 +135,41 @@ def evaluate_bandit(log: Log, seeds: int = SEEDS, progress: Callable[[int, int],
     spent, matched, switched = 0.0, 0, 0
     for seed in range(seeds):
         started = time.process_time()
-        bandit = Thompson(log.contexts.shape[1])
-        figures = _play(log, seed, bandit)
+        bandits = [Thompson(log.contexts.shape[1]) for _ in log.choices()]
+        figures = _play(log, seed, bandits)
         spent += time.process_time() - started
         found.setdefault("kairos", []).append(figures)
         matched += int(figures["matched"])
-        switched += bandit.contextual
-        plain = _play(log, seed, Thompson(0))
+        switched += any(bandit.contextual for bandit in bandits)
+        plain = _play(log, seed, [Thompson(0) for _ in bandits])
         found.setdefault("thompson_without_context", []).append(plain)
-        found.setdefault("epsilon_greedy", []).append(_play(log, seed, _EpsilonGreedy()))
+        found.setdefault("epsilon_greedy", []).append(_play(log, seed, [_EpsilonGreedy() for _ in bandits]))
         progress(seed + 1, seeds)
     means = {
         name: {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key != "matched"}
         for name, runs in found.items()
     }
     names = ("replay_mean", "replay_last_half", "ips", "snips", "dr")
-    fixed = {name: _fixed(log, number, names) for number, name in enumerate(log.names)}
-    best = max(fixed, key=lambda name: fixed[name]["snips"])
-    uniform = 1.0 / len(log.names) / log.propensities
+    best = _best_fixed(log)
     baselines = {name: means[name] for name in ("thompson_without_context", "epsilon_greedy")}
-    baselines["best_fixed_action"] = fixed[best]
+    baselines["best_fixed_action"] = _fixed(log, best, names)
+    sizes = np.array([len(log.among(row)) for row in range(len(log.actions))])
+    uniform = 1.0 / sizes / log.propensities
     value = float(uniform @ log.rewards / uniform.sum())
     baselines["random"] = dict.fromkeys(names, value)
+    if prefer:
+        unknown = [name for name in prefer if name not in log.names]
+        if unknown:
+            raise ConfigurationError(f"no action {unknown[0]!r} in the log", remedy=f"some of {', '.join(log.names)}")
+        order = [*prefer, *(name for name in log.names if name not in prefer)]
+        proposed = [min(among, key=order.index) for among, _ in log.choices()]
+        baselines["proposed"] = _fixed(log, proposed, names)
+    if log.which is not None:
+        baselines["logged"] = dict.fromkeys(names, float(log.rewards.mean()))
+    told = best[0] if log.which is None else dict(zip(map(" ".join, log.sets), best, strict=True))
     return {
         "task": "bandit",
-        "protocol": {"seeds": seeds, "actions": log.names, "context": log.columns, "best_fixed_action": best},
+        "protocol": {"seeds": seeds, "actions": log.names, "context": log.columns, "best_fixed_action": told},
         "rows": len(log.actions),
         "scored_rows": matched // seeds,
         "metrics": means["kairos"],
@@ -170,7 +211,8 @@ class _Expected:
         self._n, self._total = self._n + 1.0, self._total + reward
 
 
-def _play(log: Log, seed: int, bandit: Thompson) -> dict[str, float]:
+def _play(log: Log, seed: int, bandits: Sequence[Thompson]) -> dict[str, float]:
+    """Figures of one shuffle; as in the service, each set of actions has a bandit of its own."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(log.actions))
     draws = rng.random((len(order), 2))
@@ -179,13 +221,17 @@ def _play(log: Log, seed: int, bandit: Thompson) -> dict[str, float]:
     taken = np.zeros(len(order))
     expected, expected_policy = np.zeros(len(order)), np.zeros(len(order))
     earned: list[float] = []
-    cached: FloatArray | None = None
+    cached: dict[int, FloatArray] = {}
+    numbers = [[log.names.index(name) for name in among] for among, _ in log.choices()]
     for row, number in enumerate(order.tolist()):
         x, action, reward = log.contexts[number], int(log.actions[number]), float(log.rewards[number])
-        chances = cached
+        which, among = 0 if log.which is None else int(log.which[number]), log.among(number)
+        bandit, chances = bandits[which], cached.get(which)
         if chances is None:
-            chances = bandit.propensities(log.names, x)
-            cached = None if bandit.contextual else chances  # without context it changes with a reward only
+            chances = np.zeros(len(log.names))
+            chances[numbers[which]] = bandit.propensities(among, x)
+            if not bandit.contextual:
+                cached[which] = chances  # without context it changes with a reward only
         taken[row] = chances[action]
         values = model.all(x)
         expected[row], expected_policy[row] = values[action], values @ chances
@@ -193,8 +239,8 @@ def _play(log: Log, seed: int, bandit: Thompson) -> dict[str, float]:
         chosen = min(int(np.searchsorted(np.cumsum(chances), draws[row, 0], side="right")), len(chances) - 1)
         if chosen == action and draws[row, 1] * log.propensities[number] <= least:
             earned.append(reward)
-            bandit.learn(log.names[action], reward, log.names, float(chances[action]), x)
-            cached = None
+            bandit.learn(log.names[action], reward, among, float(chances[action]), x)
+            cached.pop(which, None)
     rewards, propensities = log.rewards[order], log.propensities[order]
     half = earned[len(earned) // 2 :]
     return {
@@ -207,8 +253,23 @@ def _play(log: Log, seed: int, bandit: Thompson) -> dict[str, float]:
     }
 
 
-def _fixed(log: Log, action: int, names: Sequence[str]) -> dict[str, float]:
-    chosen = (log.actions == action).astype(np.float64)
+def _best_fixed(log: Log) -> list[str]:
+    """The best action of each set, in hindsight."""
+    found = []
+    for among, rows in log.choices():
+        values = [
+            snips(log.rewards[rows], log.propensities[rows], (log.actions[rows] == number).astype(np.float64)).value
+            for number in map(log.names.index, among)
+        ]
+        found.append(among[int(np.argmax(values))])
+    return found
+
+
+def _fixed(log: Log, taken: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """Value of always taking one action of each set."""
+    chosen = np.zeros(len(log.actions))
+    for (_, rows), name in zip(log.choices(), taken, strict=True):
+        chosen[rows] = log.actions[rows] == log.names.index(name)
     own = snips(log.rewards, log.propensities, chosen).value
     found = dict.fromkeys(names, own)
     found["ips"] = ips(log.rewards, log.propensities, chosen).value

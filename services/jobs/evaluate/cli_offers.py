@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from services.bootstrap import DATA_DIR
+from services.bootstrap import DATA_DIR, settings_for
 from services.jobs.evaluate.bandit import evaluate_bandit, log_of
 from services.jobs.evaluate.cli import evaluate_app
 from services.jobs.evaluate.interactions import read_interactions
@@ -15,6 +15,7 @@ from services.jobs.evaluate.present import finish, watched
 from services.jobs.evaluate.recommend import evaluate_next_basket, evaluate_next_item
 from services.jobs.evaluate.tables import read_table
 from services.jobs.experiments.log import recorded
+from services.jobs.offer_log import AMONG, newest_question, read_choices, table_of
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")]
 Columns = Annotated[str, typer.Option(help="Column mapping, e.g. item_id=stock_code,name=description.")]
@@ -57,7 +58,7 @@ def next_item(
 
 
 @evaluate_app.command()
-def bandit(
+def bandit(  # noqa: PLR0913, PLR0917 - one parameter per option
     data: Annotated[
         Path | None, typer.Option(help="CSV, Parquet or JSON lines: action, reward, propensity and context.")
     ] = None,
@@ -67,18 +68,35 @@ def bandit(
     context: Annotated[str, typer.Option(help="Context columns a,b; without it, all others.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Shuffles of the file.")] = 10,
     metric: Annotated[str, typer.Option(help="Reward of an experiment; without it, what its bandit goes by.")] = "",
+    from_log: Annotated[
+        bool,
+        typer.Option("--from-log", help="Instead of a file: the service's own log of offers that a bandit put first."),
+    ] = False,
+    among: Annotated[
+        str, typer.Option(help="Column with the actions there were, blanks between; without it, all.")
+    ] = "",
+    prefer: Annotated[str, typer.Option(help="A policy to judge beside: the first of a,b,c that could be taken.")] = "",
     data_dir: Annotated[Path, typer.Option(help="Folder of the running stack.")] = DATA_DIR,
 ) -> None:
     """Bandit: what would Kairos have earned in place of the policy that wrote the log? Replay, IPS, SNIPS, DR.
 
     With --experiment the log is that of the running service: whom it gave which variant, with which probability, and
-    what the user brought until the window closed. Context: hour and weekday of the exposure.
+    what the user brought until the window closed. Context: hour and weekday of the exposure. With --from-log it is that
+    of the offers: which one came first, out of which, how likely that was, and what came of it.
     """
-    names = [name.strip() for name in context.split(",") if name.strip()]
-    if (data is None) == (not experiment):
-        raise typer.BadParameter("a file or an experiment", param_hint="--data or --experiment")
-    path = Path(experiment) if data is None else data
+    names, preferred = _listed(context), _listed(prefer)
+    if (data is not None) + bool(experiment) + from_log != 1:
+        raise typer.BadParameter("one of --data, --experiment and --from-log")
+    path = data or Path(experiment or "topic training")
     with watched("bandit", "shuffle", path) as told:
-        table = read_table(path) if data is not None else recorded(experiment, data_dir, metric)
-        result = evaluate_bandit(log_of(table, path, columns, names), seeds, told)
+        if from_log:
+            table = table_of(newest_question(read_choices(settings_for(data_dir).kafka.bootstrap)))
+            among = AMONG
+        else:
+            table = read_table(path) if data is not None else recorded(experiment, data_dir, metric)
+        result = evaluate_bandit(log_of(table, path, columns, names, among), seeds, told, preferred)
     finish(result, json_path)
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

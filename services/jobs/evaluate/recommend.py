@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -15,13 +15,13 @@ from models.errors import ConfigurationError
 from models.learners.recommender import DAY_MS, Recommender
 from models.offers.candidates import Candidates
 from models.offers.past import past_of
-from models.offers.rank import best_first
 from models.profile.rest import AFTER_MS, rest
 from models.profile.state import Profile
 from models.profile.update import remember_bought, remember_item
 from services.jobs.evaluate.interactions import Basket, Interactions
 from services.jobs.evaluate.recommend_baselines import Baselines
 
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 TOP: Final = 20
@@ -173,6 +173,25 @@ def _rankers(model: Recommender) -> Iterable[tuple[str, Any]]:
 
 def _items(baskets: list[Basket]) -> int:
     return max(sum(len(basket.items) for basket in baskets), 1)
+
+
+def best_first(numbers: IntArray, scores: FloatArray, popular: FloatArray, ids: Sequence[str]) -> IntArray:
+    """Places of `numbers`, best first; equal scores: the more popular, then by item id.
+
+    Examples
+    --------
+    >>> best_first(np.array([0, 1, 2]), np.array([1.0, 2.0, 2.0]), np.array([9.0, 1.0, 5.0]), "abc").tolist()
+    [2, 1, 0]
+    """
+    sold = popular[numbers]
+    places = np.lexsort((-sold, -scores))
+    ordered, sales = scores[places], sold[places]
+    if not ((ordered[1:] == ordered[:-1]) & (sales[1:] == sales[:-1])).any():
+        return places
+    names = [ids[number] for number in numbers.tolist()]
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return np.lexsort((rank, -sold, -scores))
 
 
 def _lists(

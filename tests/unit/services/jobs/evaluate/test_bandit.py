@@ -110,8 +110,41 @@ def test_bad_logs_are_refused(tmp_path: Path, text: str, said: str) -> None:
         read_log(path)
 
 
-@pytest.mark.parametrize("words", [[], ["--data", "a.csv", "--experiment", "subject"]])
+@pytest.mark.parametrize("words", [[], ["--data", "a.csv", "--experiment", "subject"], ["--from-log", "--data", "a"]])
 def test_a_file_or_an_experiment(words: list[str]) -> None:
     done = CliRunner().invoke(app, ["evaluate", "bandit", *words])
     assert done.exit_code == 2
-    assert "a file or an experiment" in done.output
+    assert "one of --data, --experiment" in done.output
+
+
+def sets_file(path: Path, rows: int = 3_000) -> Path:
+    """A log in which who may get the voucher is somebody who seldom orders: in sight of all, the voucher looks bad."""
+    rng = np.random.default_rng(8)
+    rates = {"plain travel": (0.5, 0.3), "plain voucher": (0.02, 0.2)}
+    lines = ["action,reward,propensity,among"]
+    for _ in range(rows):
+        among = str(rng.choice(list(rates)))
+        taken = int(rng.random() < 0.5)
+        reward = int(rng.random() < rates[among][taken])
+        lines.append(f"{among.split()[taken]},{reward},0.5,{among}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_log_in_which_not_everybody_could_get_everything(tmp_path: Path) -> None:
+    found = evaluate_bandit(read_log(sets_file(tmp_path / "log.csv"), among="among"), 2, prefer=["voucher"])
+    assert found["protocol"]["best_fixed_action"] == {"plain travel": "plain", "plain voucher": "voucher"}
+    assert found["baselines"]["best_fixed_action"]["snips"] == pytest.approx(0.35, abs=0.06)
+    assert found["baselines"]["proposed"]["snips"] == pytest.approx(0.35, abs=0.06)
+    assert found["baselines"]["logged"]["ips"] == pytest.approx(0.255, abs=0.06)
+    assert found["metrics"]["replay_last_half"] > found["baselines"]["logged"]["ips"] + 0.03
+
+
+def test_an_action_that_was_not_among_those_there_were_is_told_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("action,reward,propensity,among\na,1,0.5,a b\nc,0,0.5,a b\n")
+    with pytest.raises(ConfigurationError, match="row 2: 'c' is not among 'a b'"):
+        read_log(tmp_path / "log.csv", among="among")
+    told = CliRunner().invoke(app, ["evaluate", "bandit"])
+    assert told.exit_code == 2
+    with pytest.raises(ConfigurationError, match="no action 'z'"):
+        evaluate_bandit(read_log(sets_file(tmp_path / "sets.csv", 50), among="among"), 1, prefer=["z"])
