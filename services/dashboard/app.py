@@ -17,6 +17,7 @@ from services.dashboard.assignments import Assignments
 from services.dashboard.page import FAVICON, STATIC, install_page
 from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
+from services.dashboard.reports import make_reports
 from services.dashboard.unsubscribe import Unsubscriber
 from services.state.live import LiveReader
 
@@ -55,6 +56,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
     app = FastAPI(title="Kairos", docs_url=None, redoc_url=None, lifespan=running)
     app.state.reader = reader
     app.include_router(make_router(reader, unsubscriber, assignments, propensities))
+    app.include_router(make_reports(settings))
     app.mount("/assets", StaticFiles(directory=STATIC), name="assets")
     install_page(reader)
     ui.run_with(app, title="Kairos", favicon=FAVICON, tailwind=False, dark=False, show_welcome_message=False)

@@ -86,21 +86,23 @@ def running_one(settings: Settings, name: str) -> Running:
 
 
 def result_of(name: str, data_dir: Path) -> Document:
-    """Card of a running experiment.
+    """Card of a running experiment, with parts of the users; raises as :func:`result_in`."""
+    return result_in(settings_for(data_dir), name)[0]
+
+
+def result_in(settings: Settings, name: str) -> tuple[Document, Record | None]:
+    """Card of a running experiment, with parts of the users, and the judge's record.
 
     Raises
     ------
     ConfigurationError
         There is no experiment (and no file) of this name, or the judge has not looked at it yet.
     """
-    settings = settings_for(data_dir)
-    experiment = known_experiment(settings, name)
-    with _store(settings) as (store, _):
-        card = _current(experiment, store.result(name))
-    if card is None:
+    one = running_one(settings, name)
+    if one.card is None:
         remedy = "kairos health judge says whether a judge runs; it looks about once a second"
         raise ConfigurationError(f"not_judged: {name} was not looked at yet", remedy=remedy)
-    return {**card, **parts_of(settings, experiment, card)}
+    return {**one.card, **parts_of(settings, one.experiment, one.card)}, one.record
 
 
 def parts_of(settings: Settings, experiment: Experiment, card: Document) -> Document:
