@@ -14,7 +14,7 @@ from models.brain import NO_PLAN, Brain, Plan
 from models.campaigns import run as campaigns
 from models.campaigns.view import user_view
 from models.chunk import Batch, forwarded_again, origin_of
-from models.decisions import BasketExample, Cause, effect_id
+from models.decisions import BasketExample, Cause, ChurnAlert, effect_id
 from models.experiments import count, fields
 from models.experiments.trial import Before, Trial, known_before
 from models.forward import onward
@@ -40,7 +40,7 @@ SLICE = 128
 class Turn:
     """One call of :func:`decide`. `before`: known before the event at hand. `until`: watermark after the batch.
 
-    `begun`: examples of goals.
+    `begun`: examples of goals. `rows`, `alerts`: moments to score, and what was found to be told of them.
     """
 
     batch: Batch
@@ -53,6 +53,7 @@ class Turn:
     until: int
     before: Before | None = None
     begun: list[GoalSample] = field(default_factory=list)
+    alerts: list[ChurnAlert] = field(default_factory=list)
 
 
 def decide(profiles: Opened, fired: Sequence[str], batch: Batch, lane: LaneState, brain: Brain) -> Outcome:
@@ -100,7 +101,8 @@ def decide(profiles: Opened, fired: Sequence[str], batch: Batch, lane: LaneState
                 continue
             lane.applied += 1
             _apply(turn, profile, event)
-        _close(turn, last, min(first + SLICE, len(inputs)))
+        _score(turn)
+        _pack(turn, last, min(first + SLICE, len(inputs)))
     lane.watermarks = marks
     for place, user in enumerate(fired, len(inputs)):
         profile = profiles[user]
@@ -112,26 +114,33 @@ def decide(profiles: Opened, fired: Sequence[str], batch: Batch, lane: LaneState
             _park(turn, user, profile, lane.watermark)
         else:
             _fire(turn, user, profile, lane.watermark)
-        if len(touched) >= SLICE:
-            _close(turn, last, place + 1)
-    _close(turn, last, len(last) + len(inputs))
+        if (place - len(inputs)) % SLICE == SLICE - 1:
+            _score(turn)
+            _pack(turn, last, place + 1)
+    _score(turn)
+    for alert in turn.alerts:
+        campaigns.on_alert(turn, touched[alert.user], alert)
+    turn.alerts.clear()
+    _pack(turn, last, len(inputs) + len(fired))
     out.close()
     return out
 
 
-def _close(turn: Turn, last: Mapping[str, int], behind: int) -> None:
-    """Score the moments of a slice, and pack the profiles that nothing at `behind` or later in the batch needs."""
-    out, brain = turn.out, turn.brain
+def _score(turn: Turn) -> None:
+    """Score the moments since the last time. What alerts bring about comes after everything else of the batch."""
     if turn.begun:
         goals.score(turn)
         turn.begun.clear()
     if turn.rows:
-        for alert in churn.score(out, turn.rows, brain.churn, brain.definitions.churn):
-            cause = Cause("alert", alert.id, "Churn Alert", alert.at)
-            campaigns.on_alert(turn, alert.user, out.profiles[alert.user], alert, cause)
+        turn.alerts += churn.score(turn.out, turn.rows, turn.brain.churn, turn.brain.definitions.churn)
         turn.rows.clear()
-    touched, profiles, packed = out.profiles, turn.profiles, out.packed
-    for user in [user for user in touched if last[user] < behind]:
+
+
+def _pack(turn: Turn, last: Mapping[str, int], behind: int) -> None:
+    """Pack the profiles that nothing at `behind` or later in the batch needs."""
+    touched, profiles, packed = turn.out.profiles, turn.profiles, turn.out.packed
+    alerted = {alert.user for alert in turn.alerts}
+    for user in [user for user in touched if last[user] < behind and user not in alerted]:
         profile = touched.pop(user)
         del profiles[user]
         _index(turn, user, profile)

@@ -43,6 +43,9 @@ def _leave(turn: Turn, profile: Profile, event: Input) -> None:
     user, to, out = event.user, event.named_user(), turn.out
     if to == user:
         return  # it came through a redirect: they are one already
+    for alert in [alert for alert in turn.alerts if alert.user == user]:  # of before, in this batch
+        turn.alerts.remove(alert)
+        campaigns.on_alert(turn, profile, alert)
     redirect = Moved(
         to=to, at=event.at, seen=profile.seen, seen_before=profile.seen_before, seen_since=profile.seen_since
     )

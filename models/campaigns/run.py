@@ -122,12 +122,13 @@ def reconsider(turn: Turn, user: str, profile: Profile) -> None:
     profile.timers = kept
 
 
-def on_alert(turn: Turn, user: str, profile: Profile, alert: ChurnAlert, cause: Cause) -> None:
+def on_alert(turn: Turn, profile: Profile, alert: ChurnAlert) -> None:
     """The retention action that the alert names, if its campaign is there and on."""
+    cause = Cause("alert", alert.id, "Churn Alert", alert.at)
     for campaign in turn.brain.index.on_alert:
         if campaign.id == alert.action.get("campaign"):
             extra = {"score": round(alert.score, 3), "why": alert.reasons[0].text if alert.reasons else ""}
-            _decide(turn, user, profile, campaign, cause, alert.at, {}, extra)
+            _decide(turn, alert.user, profile, campaign, cause, alert.at, {}, extra)
 
 
 def on_timer(turn: Turn, user: str, profile: Profile, timer: Timer) -> None:

@@ -5,6 +5,7 @@ from itertools import permutations
 
 import pytest
 
+import models.decide
 from models.brain import Brain
 from models.decisions import effect_id
 from models.profile.moved import Moved
@@ -237,6 +238,23 @@ def test_a_refusal_of_either_is_one_of_both(lanes: Lanes) -> None:
     lanes.feed("profiles", A, alias(A, B, NOON + 3))
     lanes.settle()
     assert lanes.profile(B).consent == {"email": False, "push": True, "suppressed": True}
+
+
+@pytest.mark.parametrize("at_a_time", [1, 128])
+def test_an_alert_of_the_same_batch(monkeypatch: pytest.MonkeyPatch, at_a_time: int) -> None:
+    """Raised before the alias is come to, the message is decided for who they were; else nobody is told of either."""
+    monkeypatch.setattr(models.decide, "SLICE", at_a_time)
+    win_back = {"id": "win-back", "trigger": {"on": "alert"}, "channel": "log", "template": "win-back"}
+    rules = {"alert_at": 0.7, "sample_every": "400d", "action": {"campaign": "win-back"}}
+    lanes = Lanes(Brain(definitions(campaigns=[win_back], churn=rules)), 2)
+    lanes.feed("purchases", A, order(A, NOON))
+    later = NOON + 79 * DAY_MS
+    lanes.feed("clickstream", A, view(A, later), alias(A, B, later + MINUTE_MS), view(A, later + HOUR_MS))
+    lanes.settle()
+    told = [one for rig in lanes.rigs for name in ("churn-alerts", "messages") for one in rig.published.on(name)]
+    assert [one["user"] for one in told] == ([A, A] if at_a_time == 1 else [B, B])
+    assert lanes.profile(B).orders == 1
+    assert lanes.balanced()
 
 
 def test_the_redirect_forgets_ids_and_stays(lanes: Lanes) -> None:
