@@ -35,6 +35,7 @@ from config.rules import (
     OfferPolicy,
     Policy,
     QuietHours,
+    ReviewPolicy,
     Slug,
 )
 from config.units import DurationMs, EndMs, StartMs, mistake
@@ -58,6 +59,7 @@ __all__ = [
     "OfferPolicy",
     "Policy",
     "QuietHours",
+    "ReviewPolicy",
     "Ruling",
     "Trigger",
     "Variant",

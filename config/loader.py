@@ -196,12 +196,29 @@ def _wrong_lookups(one: _Loaded, known: Mapping[str, Collection[str]]) -> Iterat
             yield DefinitionError(one.source.path, line, f"there is no {kind} {name!r}", remedy)
 
 
+_REVIEW = re.compile(r"(?<![\w.])review\s*\.")
+REVIEWED = "Product Reviewed"
+
+
+def _reviews_elsewhere(one: _Loaded) -> Iterator[DefinitionError]:
+    """Only a campaign that a review starts at once has a review to look at."""
+    value = one.value
+    text = (value.when if isinstance(value, Campaign | Offer | Experiment | Goal) else None) or ""
+    found = _REVIEW.search(re.sub(r"""(["\x27])(?:\\.|(?!\1).)*\1""", "", text))
+    if found is None:
+        return
+    if not isinstance(value, Campaign) or (value.trigger.on, value.trigger.event) != ("event", REVIEWED):
+        remedy = f"trigger: {{on: event, event: {REVIEWED}}} in a campaign; elsewhere user.sentiment"
+        yield one.mistake(("when",), "there is no `review` here", remedy)
+
+
 def _references(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
     campaigns = {campaign.id: campaign for campaign in _of(Campaign, loaded)}
     experiments = {experiment.id: experiment for experiment in _of(Experiment, loaded)}
     looked_up = {"propensity": {goal.id for goal in _of(Goal, loaded)}, "variant": set(experiments)}
     for one in loaded:
         yield from _wrong_lookups(one, looked_up)
+        yield from _reviews_elsewhere(one)
         yield from (
             one.mistake((key,), f"there is no experiment {name!r}", suggestion(name, experiments))
             for key, name in _experiments_of(one.value)

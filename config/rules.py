@@ -135,6 +135,13 @@ class OfferPolicy(Definition):
         description="how long after the offer an order or a click counts",
         examples=["7d"],
     )
+    min_sentiment: float | None = Field(
+        default=None,
+        ge=-1.0,
+        le=1.0,
+        description="products whose reviews are worse than this on average, beyond chance, are not recommended",
+        examples=["-0.2"],
+    )
     weigh_margin: float = Field(
         default=0.0,
         ge=0.0,
@@ -142,6 +149,33 @@ class OfferPolicy(Definition):
         description="what a product earns counts as much in its order: 0 not at all, 1 like its chance to be bought",
         examples=["0.5"],
     )
+
+
+class ReviewPolicy(Definition):
+    """How reviews of products are read."""
+
+    best_rating: int = Field(
+        default=5, ge=2, le=100, description="the best rating that your shop knows; the worst is 1", examples=["5"]
+    )
+    positive_from: float = Field(
+        default=4.0, description="rating from which a review counts as praise, to learn from", examples=["4"]
+    )
+    negative_to: float = Field(
+        default=2.0, description="rating up to which a review counts as a complaint, to learn from", examples=["2"]
+    )
+    learn_texts: bool = Field(
+        default=False,
+        description="whether words of rated reviews go to the topic `training`, to learn how customers here write",
+        examples=["true"],
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if not 1 <= self.negative_to < self.positive_from <= self.best_rating:
+            raise mistake(
+                "1 <= negative_to < positive_from <= best_rating must hold", "negative_to: 2, positive_from: 4"
+            )
+        return self
 
 
 class Policy(Definition):
@@ -169,3 +203,6 @@ class Policy(Definition):
         examples=["holdout"],
     )
     offers: OfferPolicy = Field(default=OfferPolicy(), description="how offers are decided", examples=["{size: 10}"])
+    reviews: ReviewPolicy = Field(
+        default=ReviewPolicy(), description="how reviews are read", examples=["{best_rating: 5}"]
+    )

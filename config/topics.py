@@ -41,7 +41,9 @@ EXPOSURES = Topic("exposures", "first exposure of a user to a variant of an expe
 JOURNAL = Topic("journal", "one entry per committed batch: what was applied, in which order, with which versions")
 DEAD_LETTERS = Topic("dead-letters", "records that were refused: where they lay, why, and the record itself")
 VERDICTS = Topic("verdicts", "each change of an experiment's verdict or status", partitions=1, retention_ms=-1)
-TRAINING = Topic("training", "labelled examples; partition 0 churn, 1 baskets and offers, 2 goals", partitions=3)
+TRAINING = Topic(
+    "training", "labelled examples; partition 0 churn, 1 baskets, offers and reviews, 2 goals", partitions=3
+)
 
 INPUTS: tuple[Topic, ...] = (CLICKSTREAM, PURCHASES, PROFILES, FEEDBACK)
 OUTPUTS: tuple[Topic, ...] = (CHURN_ALERTS, OFFERS, MESSAGES, EXPOSURES, JOURNAL, DEAD_LETTERS, TRAINING, VERDICTS)
@@ -53,7 +55,7 @@ TRAINING_PARTITION = {"churn": 0, "recs": 1, "goals": 2}
 MODELS: tuple[str, ...] = tuple(TRAINING_PARTITION)
 # Models that read along in another model's partition, each with a checkpoint of its own: a new model needs no new
 # partition, whose number is fixed where Kairos is installed.
-TRAINING_ALONG = {"demand": "recs", "bandit": "recs"}
+TRAINING_ALONG = {"demand": "recs", "bandit": "recs", "rules": "recs", "sentiment": "recs"}
 # Partition by model, of all of them; each is one file in models/learners/streamed.
 LEARNED_FROM = TRAINING_PARTITION | {along: TRAINING_PARTITION[owner] for along, owner in TRAINING_ALONG.items()}
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.codes import code32
 from config.definitions import Campaign, Definitions, Experiment, Goal
 from config.metric import ORDERED
+from models import reviews
 from models.campaigns.conditions import Condition, Conditions, compile_condition
 from models.campaigns.index import CampaignIndex
+from models.campaigns.run import feedback
 from models.events import FEEDBACK_EVENTS
 from models.experiments.count import REFUNDS, VIEWED
 from models.experiments.trial import Counted, Trial
@@ -18,13 +20,18 @@ from models.goals import Goals
 from models.learners.batch import ChurnScorer
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
+from models.learners.opinions import Opinions
 from models.offers.answered import PROMOTIONS
 from models.offers.bandit import NAME as BANDIT
 from models.offers.bandit import Bandit
+from models.offers.pairs import Rules
 from models.offers.recs import Recs
 from models.profile.state import Profile
 from models.profile.update import HANDLERS
 from models.wire import ALIASED, MERGED, Input
+
+if TYPE_CHECKING:
+    from models.decide import Turn
 
 FEEDBACK_NAMES = FEEDBACK_EVENTS | {"Simulated Order"}
 # Feedback by which a user comes back. Opening is none: mail programs and scanners open by themselves.
@@ -37,8 +44,9 @@ class Plan:
 
     Parameters
     ----------
-    handler : what it changes in the profile. feedback : whether it tells what became of a message or an offer. visit :
-        whether the user was there, which a mail that was delivered does not say.
+    handler : what it changes in the profile. rare : what else of it is looked at, of events without a handler: what
+        became of a message or an offer, what a review says. visit : whether the user was there, which a mail that was
+        delivered does not say.
     metrics, exposes : experiments whose conversion or exposure it is; `mark` stands in profiles of users who need not
         be asked about `exposes` any more. refunds : experiments from whose metrics it takes back. viewed : experiments
         by id, if an outside service tells with it what it showed. order : whether it is to be remembered.
@@ -49,7 +57,7 @@ class Plan:
     """
 
     handler: Callable[[Profile, Input], Any] | None = None
-    feedback: bool = False
+    rare: Callable[[Turn, Profile, Input], None] | None = None
     visit: bool = True
     metrics: tuple[tuple[Trial, tuple[Counted, ...]], ...] = ()
     exposes: tuple[Trial, ...] = ()
@@ -73,8 +81,8 @@ class Brain:
 
     Parameters
     ----------
-    definitions : what marketers wrote. churn, recs, goals, bandit : models; the rule and nothing
-        before anything was learned.
+    definitions : what marketers wrote. churn, recs, goals, bandit, opinions, rules : models; the rule and nothing
+        before anything was learned. What judges texts comes with a lexicon from whoever may read files.
     """
 
     __slots__ = (
@@ -82,15 +90,18 @@ class Brain:
         "churn",
         "conditions",
         "definitions",
+        "disliked",
         "goals",
         "has_covariates",
         "index",
         "marks",
         "offer_conditions",
+        "opinions",
         "orders_ms",
         "plans",
         "policy_version",
         "recs",
+        "rules",
         "session_gap_ms",
         "trials",
     )
@@ -102,6 +113,8 @@ class Brain:
         recs: Recs | None = None,
         goals: GoalScores | None = None,
         bandit: Bandit | None = None,
+        opinions: Opinions | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.definitions = definitions
         self.policy_version = definitions.version()
@@ -111,6 +124,8 @@ class Brain:
         self.bandit = bandit or Bandit()
         asked = tuple(goal for goal in definitions.goals if goal.enabled)
         self.goals = Goals(asked, goals or GoalScores())
+        self.rules = rules or Rules()
+        self._judge(opinions or Opinions())
         self.index = CampaignIndex(definitions)
         texts = {c.when for c in definitions.campaigns if c.when} | {o.when for o in definitions.offers if o.when}
         self.conditions: dict[str, Condition] = {text: compile_condition(text) for text in sorted(texts)}
@@ -122,8 +137,19 @@ class Brain:
         self.plans = _plans(definitions, self.index, self.trials, self.goals)
         self.marks = frozenset(plan.mark for plan in self.plans.values() if plan.mark)
 
+    def _judge(self, opinions: Opinions) -> None:
+        """Take what judges reviews, and which products are not recommended for them."""
+        self.opinions = opinions
+        self.disliked = opinions.disliked(self.definitions.policy.offers.min_sentiment)
+
     def with_models(
-        self, churn: ChurnScorer, recs: Recs, goals: GoalScores | None = None, bandit: Bandit | None = None
+        self,
+        churn: ChurnScorer,
+        recs: Recs,
+        goals: GoalScores | None = None,
+        bandit: Bandit | None = None,
+        opinions: Opinions | None = None,
+        rules: Rules | None = None,
     ) -> Brain:
         """The same policies with other snapshots; what was compiled is shared."""
         other = object.__new__(Brain)
@@ -134,7 +160,16 @@ class Brain:
             other.bandit = bandit
         if goals is not None and goals is not self.goals.scores:
             other.goals = self.goals.with_scores(goals)
+        if opinions is not None and opinions is not self.opinions:
+            other._judge(opinions)
+        if rules is not None:
+            other.rules = rules
         return other
+
+    @property
+    def models(self) -> tuple[ChurnScorer, Recs, GoalScores, Bandit, Opinions, Rules]:
+        """What :meth:`with_models` was given."""
+        return self.churn, self.recs, self.goals.scores, self.bandit, self.opinions, self.rules
 
     @property
     def versions(self) -> dict[str, int]:
@@ -143,6 +178,8 @@ class Brain:
             self.churn.name: self.churn.version,
             "recs": self.recs.version,
             "goals": self.goals.scores.version,
+            "sentiment": self.opinions.version,
+            "rules": self.rules.version,
         }
         if self.chooses:
             found[BANDIT] = self.bandit.version
@@ -177,14 +214,14 @@ def _plans(
     told = dict.fromkeys(REFUNDS, refunds) if refunds else {}
     offers = frozenset(definitions.policy.offers.decide_on)
     told_of = FEEDBACK_NAMES | (PROMOTIONS if definitions.policy.offers.choose == "bandit" else frozenset())
-    every = {*HANDLERS, *told_of, *metrics, *exposes, *index.names, *offers}
+    every = {reviews.REVIEWED, *HANDLERS, *told_of, *metrics, *exposes, *index.names, *offers}
     every |= {goal.event for goal in asked.goals}
     if trials:
         every.add(VIEWED)
     found = {
         name: Plan(
             handler=HANDLERS.get(name),
-            feedback=name in told_of,
+            rare=reviews.on_event if name == reviews.REVIEWED else feedback if name in told_of else None,
             visit=name not in FEEDBACK_NAMES or name in VISITS,
             metrics=tuple(metrics.get(name, ())),
             exposes=tuple(exposes.get(name, ())),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from models import churn, goals, identity
 from models.brain import NO_PLAN, Brain, Plan
@@ -40,7 +41,8 @@ SLICE = 128
 class Turn:
     """One call of :func:`decide`. `before`: known before the event at hand. `until`: watermark after the batch.
 
-    `begun`: examples of goals. `rows`, `alerts`: moments to score, and what was found to be told of them.
+    `begun`: examples of goals. `rows`, `alerts`: moments to score, and what was found to be told of them. `review`: the
+    newest one, as conditions see it.
     """
 
     batch: Batch
@@ -52,6 +54,7 @@ class Turn:
     watermark_before: int
     until: int
     before: Before | None = None
+    review: dict[str, Any] | None = None
     begun: list[GoalSample] = field(default_factory=list)
     alerts: list[ChurnAlert] = field(default_factory=list)
 
@@ -193,8 +196,8 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
         plan.handler(profile, event)
         if before_it is not None:
             _order(turn, profile, event, before_it)
-    elif plan.feedback:
-        campaigns.feedback(turn, profile, event)
+    elif plan.rare is not None:
+        plan.rare(turn, profile, event)
     if plan.experiments:
         _experiments(turn, profile, event, plan)
     if plan.answers:

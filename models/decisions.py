@@ -244,16 +244,51 @@ class BasketExample(msgspec.Struct, frozen=True):
     type: str = "basket"
 
 
+class ReviewExample(msgspec.Struct, frozen=True):
+    """A review as the sentiment of texts and of products is learned from it.
+
+    Parameters
+    ----------
+    item : product, "" where the review names none. sentiment_e4 : as it was counted, in ten-thousandths.
+    label : what the rating says of the text: 1 praise, 0 complaint, -1 neither or no rating.
+    words, pairs, positive_e4, negative_e4 : what was read of the text (:class:`models.learners.sentiment.Reading`);
+        empty unless the policy allows it.
+    """
+
+    topic: ClassVar[str] = "training"
+
+    id: str
+    user: str
+    at: int
+    item: str
+    sentiment_e4: int
+    label: int
+    words: list[str] = []
+    pairs: list[str] = []
+    positive_e4: int = 0
+    negative_e4: int = 0
+    type: str = "review"
+
+
 # Whose partition of `training` an example goes to (config.topics); a model that reads along learns from it, too.
 EXAMPLES: Mapping[type, str] = {
     ChurnExample: "churn",
     GoalExample: "goals",
     BasketExample: "recs",
     OfferExample: "recs",
+    ReviewExample: "recs",
 }
 
 Effect = (
-    ChurnAlert | OfferDecision | MessageCommand | Exposure | ChurnExample | GoalExample | BasketExample | OfferExample
+    ChurnAlert
+    | OfferDecision
+    | MessageCommand
+    | Exposure
+    | ChurnExample
+    | GoalExample
+    | BasketExample
+    | OfferExample
+    | ReviewExample
 )
 
 

@@ -25,6 +25,8 @@ from config.topics import INPUT_NAMES
 from models.brain import Brain
 from models.campaigns.conditions import condition_fault
 from models.errors import DeadLetterLimitError, KairosError, TransientError
+from models.learners.opinions import Opinions
+from services.lexicon import read_lexicon
 from services.state.experiments import ExperimentStore
 from services.state.frozen import hold_frozen
 from services.state.keys import fence
@@ -71,7 +73,7 @@ class DecideRole:
         with suppress(TransientError):  # looked at again when the first lanes come
             self._hold(self._taken)
         self._overrides: dict[str, Override] = {}
-        self._brain = Brain(self._taken)
+        self._brain = Brain(self._taken, opinions=Opinions(read_lexicon))
         self._context = LaneContext(
             settings=settings,
             brain=lambda: self._brain,
@@ -218,8 +220,7 @@ class DecideRole:
             rules = self._rules.value
             if rules is not self._taken:
                 await asyncio.to_thread(self._hold, rules)
-            held = self._brain
-            brain = Brain(overlaid(rules, overrides), held.churn, held.recs, held.goals.scores, held.bandit)
+            brain = Brain(overlaid(rules, overrides), *self._brain.models)
             # In Redis before the first batch names it: the audit replays with the rules that were in force.
             await asyncio.to_thread(keep_policy, self._redis, brain.definitions)
             before, self._brain = self._brain.policy_version, brain

@@ -1,7 +1,7 @@
 """Conditions of campaigns and offers, written in CEL (Common Expression Language).
 
-A condition sees three names: `event` (the event's name), `properties` (the event's) and `user` (a view of the
-profile, see :data:`USER_FIELDS`).
+A condition sees `event` (the event's name), `properties` (the event's), `user` (a view of the profile, see
+:data:`USER_FIELDS`) and, of a campaign that a review starts at once, `review` (:data:`REVIEW_FIELDS`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from config.problems import ConditionFault, suggestion
 from models.campaigns.terms import Term, terms_of
 from models.errors import ConfigurationError
 
-NAMES = ("event", "properties", "user")
+NAMES = ("event", "properties", "user", "review")
+REVIEW_FIELDS = ("sentiment", "rating")
 USER_FIELDS = (
     "orders",
     "money_minor",
@@ -31,6 +32,8 @@ USER_FIELDS = (
     "country",
     "attributes",
     "consent",
+    "reviews",
+    "sentiment",
     "categories",
     "propensity",
     "variant",
@@ -51,7 +54,7 @@ class Condition:
     ----------
     text : as it was written.
     program : the compiled form.
-    names : which of `event`, `properties` and `user` it looks at; nothing else has to be built for it.
+    names : which of `event`, `properties`, `user` and `review` it looks at; nothing else has to be built for it.
     user_fields : fields of `user` that it looks at; None when it may look at any.
     terms : comparisons without which it cannot hold.
     """
@@ -148,11 +151,11 @@ def condition_fault(text: str) -> ConditionFault | None:
     for name in program.variables():
         if name not in NAMES and name not in bound:
             return ConditionFault(_line_of(bare, _ANY % re.escape(name)), f"`{name}` is unknown", _names(name))
-    if "user" not in bound:
-        for name in re.findall(_FIELD % "user", bare):
-            if name not in USER_FIELDS:
-                line = _line_of(bare, rf"user\s*\.\s*{name}\b")
-                return ConditionFault(line, f"user has no field `{name}`", suggestion(name, USER_FIELDS))
+    for root, fields in (("user", USER_FIELDS), ("review", REVIEW_FIELDS)):
+        for name in () if root in bound else re.findall(_FIELD % root, bare):
+            if name not in fields:
+                line = _line_of(bare, rf"{root}\s*\.\s*{name}\b")
+                return ConditionFault(line, f"{root} has no field `{name}`", suggestion(name, fields))
     return None
 
 

@@ -21,6 +21,7 @@ from models.offers.past import past_of
 from models.offers.rank import rank_items
 from models.profile import update
 from models.profile.state import SENDS, Profile, Send, Timer
+from models.reviews import REVIEWED
 from models.wire import Input
 
 if TYPE_CHECKING:
@@ -165,7 +166,10 @@ def _decide(  # noqa: PLR0913 - one place for every path
     if campaign.when and not released:
         condition = brain.conditions[campaign.when]
         facts = user_view(profile, at, condition.user_fields, brain.goals, brain.trials)
-        if not condition.holds({"event": cause.event, "properties": properties, "user": facts}):
+        seen = {"event": cause.event, "properties": properties, "user": facts}
+        if cause.event == REVIEWED and cause.kind == "event" and turn.review is not None:
+            seen["review"] = turn.review
+        if not condition.holds(seen):
             return
     message_id = effect_id(campaign.id, STEP, user, cause.message_id)
     zone = str(profile.attributes.get("timezone") or policy.default_timezone)
@@ -280,7 +284,15 @@ def _data(turn: Turn, profile: Profile, campaign: Campaign, at: int, extra: dict
         items = [{"id": item, "name": name, "price": price / 100} for item, name, price in profile.cart]
     elif campaign.items == "recommended":
         repeats = definitions.policy.offers.repeats == "allow"
-        for one in rank_items(past_of(profile), recs, day=at // DAY_MS, size=MESSAGE_ITEMS, repeats=repeats):
+        for one in rank_items(
+            past_of(profile),
+            recs,
+            day=at // DAY_MS,
+            size=MESSAGE_ITEMS,
+            repeats=repeats,
+            without=turn.brain.disliked,
+            rules=turn.brain.rules,
+        ):
             name, price_minor, _ = recs.items.get(one.item, ("", 0, ""))
             if name:
                 items.append({"id": one.item, "name": name, "price": price_minor / 100, "reason": one.reason})

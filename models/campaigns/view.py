@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.profile import decay
 from models.profile.state import E4, Profile
+from models.reviews import mean, told_by
 
 if TYPE_CHECKING:
     from models.experiments.trial import Trial
@@ -25,6 +26,8 @@ _FACTS: dict[str, Callable[[Profile, int], Any]] = {
     "country": lambda profile, _: str(profile.attributes.get("country", "")),
     "attributes": lambda profile, _: dict(profile.attributes),
     "consent": lambda profile, _: dict(profile.consent),
+    "reviews": lambda profile, _: told_by(profile).times,
+    "sentiment": lambda profile, _: mean(told_by(profile)),
     "categories": lambda profile, _: {name: weight / E4 for name, weight in profile.categories.items()},
 }
 

@@ -45,6 +45,8 @@ def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause
         eligible=eligible,
         limits=limits,
         first=chosen,
+        without=brain.disliked,
+        rules=brain.rules,
     )
     for given, cost in limits.gave.items():
         turn.out.count(f"offer:{given}", "given")

@@ -21,6 +21,7 @@ from config.definitions import Offer, OfferPolicy
 from models.decisions import RankedOffer
 from models.offers.candidates import KINDS, LIKE_YOU, Candidates, find
 from models.offers.limits import Limits, earned_minor
+from models.offers.pairs import Rules
 from models.offers.past import Past, past_of
 from models.offers.recs import Recs
 from models.profile.state import Profile
@@ -53,16 +54,28 @@ class Ranked(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-def rank_items(past: Past, recs: Recs, *, day: int, size: int, repeats: bool, per_category: int = 0) -> list[Ranked]:
+def rank_items(
+    past: Past,
+    recs: Recs,
+    *,
+    day: int,
+    size: int,
+    repeats: bool,
+    per_category: int = 0,
+    without: frozenset[str] = frozenset(),
+    rules: Rules | None = None,
+) -> list[Ranked]:
     """Best items, best first; equal scores by popularity, then by item id.
 
     Parameters
     ----------
     day : since 1970. repeats : whether items bought before may be in it. per_category : most of one category; 0: any.
+    without : items that are not recommended. rules : say in reasons how many buy together what is told of.
     """
     found = find(recs, past, day)
     if found is None:  # nothing is learned yet: all that is known is what this user bought
         own = sorted(enumerate(past.bought), key=lambda one: (-one[1][1], one[0])) if repeats else []
+        own = [one for one in own if one[1][0] not in without]
         return [Ranked(item, float(times), "bought before") for _, (item, times, _) in own[:size]]
     if repeats:
         numbers, scores = found.ids, found.x @ recs.ranker
@@ -73,10 +86,12 @@ def rank_items(past: Past, recs: Recs, *, day: int, size: int, repeats: bool, pe
     if not repeats:
         numbers_bought = {recs.index[item] for item, _, _ in past.bought if item in recs.index}
         places = np.array([i for i in places.tolist() if int(numbers[i]) not in numbers_bought], dtype=np.int64)
+    if without:
+        places = np.array([i for i in places.tolist() if recs.ids[numbers[i]] not in without], dtype=np.int64)
     if per_category:
         places = np.array(_diverse(places.tolist(), numbers, recs, per_category), dtype=np.int64)
     chosen = places[:size]
-    reasons = _reasons(found, numbers[chosen].tolist(), recs)
+    reasons = _reasons(found, numbers[chosen].tolist(), recs, rules or Rules())
     return [
         Ranked(recs.ids[number], score, reasons[number])
         for number, score in zip(numbers[chosen].tolist(), scores[chosen].tolist(), strict=True)
@@ -97,7 +112,7 @@ def _diverse(places: list[int], numbers: IntArray, recs: Recs, most: int) -> lis
     return kept
 
 
-def _reasons(found: Candidates, chosen: list[int], recs: Recs) -> dict[int, str]:
+def _reasons(found: Candidates, chosen: list[int], recs: Recs, rules: Rules) -> dict[int, str]:
     """Why each item: the strongest link that points to it, of equal ones the first."""
     evidence = found.evidence
     rows = found.ids.searchsorted(chosen)
@@ -117,14 +132,18 @@ def _reasons(found: Candidates, chosen: list[int], recs: Recs) -> dict[int, str]
             reasons[number] = "bought before"
         elif link >= 0 and evidence.weights[link] > 0.0:
             place = evidence.places[link]
-            name = recs.items[recs.ids[found.sources[place]]][0]
-            reasons[number] = _because("seen" if place >= found.bought else KINDS[evidence.kinds[link]], name)
+            source = recs.ids[found.sources[place]]
+            kind = "seen" if place >= found.bought else KINDS[evidence.kinds[link]]
+            share = rules.confidence(source, recs.ids[number]) if kind == "together" else 0.0
+            reasons[number] = _because(kind, recs.items[source][0], share)
         else:
             reasons[number] = "popular with customers like you" if found.x[row, LIKE_YOU] > 0.0 else "popular right now"
     return reasons
 
 
-def _because(kind: str, name: str) -> str:
+def _because(kind: str, name: str, share: float = 0.0) -> str:
+    if share and name:
+        return f"{share:.0%} of the orders with {name} also have it"
     if kind == "seen":
         return f"because you viewed {name}" if name else "because of what you viewed"
     if kind == "alike":
@@ -162,6 +181,8 @@ def rank_offers(  # noqa: PLR0913 - one place where everything that decides come
     eligible: Callable[[Offer], bool],
     limits: Limits,
     first: Chooser | None = None,
+    without: frozenset[str] = frozenset(),
+    rules: Rules | None = None,
 ) -> list[RankedOffer]:
     """Ranked answer: `policy.size` items, each as the best item offer that may be made for it, then other offers.
 
@@ -182,6 +203,8 @@ def rank_offers(  # noqa: PLR0913 - one place where everything that decides come
             size=policy.size * (EARNING_AMONG if policy.weigh_margin else 1),
             repeats=policy.repeats == "allow",
             per_category=policy.per_category,
+            without=without,
+            rules=rules,
         )
         if per_item
         else []

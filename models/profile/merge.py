@@ -17,6 +17,7 @@ from models.experiments.unite import trials_of_both
 from models.features.churn import DAY_MS, RECENT_HALF_LIFE_DAYS
 from models.profile import decay, dedupe
 from models.profile.awaited import Awaited, GoalSample
+from models.profile.person import Person, reviews_of, with_reviews
 from models.profile.state import (
     ATTRIBUTES,
     BOUGHT_ITEMS,
@@ -26,7 +27,6 @@ from models.profile.state import (
     RECENT_ITEMS,
     Contact,
     Goods,
-    Person,
     Profile,
     Sample,
     Send,
@@ -37,6 +37,7 @@ from models.profile.state import (
     times_bought,
 )
 from models.profile.update import CATEGORY_HALF_LIFE_S, DAY_S, forget_bought
+from models.reviews import of_both
 
 SAMPLES = 64
 STEP = "1"
@@ -172,6 +173,7 @@ def _samples(target: Profile, source: Profile) -> list[Sample]:
 
 def _person(target: Profile, source: Profile) -> Person:
     """The target's attributes, and what only the source told. Consent: a refusal by either stays one."""
+    mine, theirs = target.open_person(), source.open_person()
     attributes: dict[str, Any] = dict(target.attributes)
     for name, value in source.attributes.items():
         if len(attributes) < ATTRIBUTES:
@@ -183,7 +185,8 @@ def _person(target: Profile, source: Profile) -> Person:
     if len(consent) > ATTRIBUTES:  # silence is no consent: what refuses is kept
         ranked = sorted(consent, key=lambda channel: (consent[channel] and channel != SUPPRESSED, channel))
         consent = {channel: consent[channel] for channel in ranked[:ATTRIBUTES]}
-    return Person(attributes, consent, max(target.open_person().consent_at, source.open_person().consent_at))
+    person = Person(attributes, consent, max(mine.consent_at, theirs.consent_at))
+    return with_reviews(person, of_both(reviews_of(mine), reviews_of(theirs)))
 
 
 def _timers(timers: list[Timer]) -> list[Timer]:

@@ -7,13 +7,15 @@ active users, twice a month.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from models.features.churn import grown
 from models.profile import decay, version2
 from models.profile.awaited import Awaited
+from models.profile.person import Person, reviews_of, with_reviews
 from models.profile.rest_goals import unwaited, waiting
 from models.profile.state import (
     ORDERS,
@@ -21,7 +23,6 @@ from models.profile.state import (
     VERSION,
     Contact,
     Goods,
-    Person,
     Profile,
     Sample,
     Send,
@@ -32,9 +33,7 @@ from models.profile.state import (
     times_bought,
 )
 from models.profile.update import forget_bought
-from models.profile.words import NAME_NUMBERS, NAMES, VALUE_NUMBERS, VALUES
-
-_T = TypeVar("_T")
+from models.profile.words import NAME_NUMBERS, long, named, short
 
 FORM, FORM_OF_2 = -VERSION, -version2.VERSION
 DAY_MS = 86_400_000
@@ -137,7 +136,13 @@ class Folded(msgspec.Struct, array_like=True, gc=False):
     awaited: list[Any] = []
 
 
-_decode = msgspec.msgpack.Decoder(Folded).decode
+class FoldedReviewer(Folded):
+    """The same of a user who reviewed products: for the others that takes no byte."""
+
+    reviews: list[int] = []
+
+
+_decode = msgspec.msgpack.Decoder(FoldedReviewer).decode
 
 
 def folded(profile: Profile) -> Folded:
@@ -150,7 +155,7 @@ def folded(profile: Profile) -> Folded:
     present, decayed = _without_zeros(profile.decayed)
     places = {item: place for place, item in enumerate(dict.fromkeys([*goods.bought, *profile.recent]))}
     tick_ms = profile.tick_due * 1000
-    return Folded(
+    small = Folded(
         events=profile.events,
         sessions=profile.sessions,
         session_events=profile.session_events,
@@ -182,7 +187,7 @@ def folded(profile: Profile) -> Folded:
         indexed_due_ms=0 if profile.indexed_due_ms == tick_ms else profile.indexed_due_ms or -1,
         seen=[profile.seen, profile.seen_before] if profile.seen or profile.seen_before else [],
         seen_since=profile.seen_since,
-        attributes=_short(person.attributes),
+        attributes=short(person.attributes),
         consent={NAME_NUMBERS.get(name, name): granted for name, granted in person.consent.items()},
         consent_at=_back(person.consent_at, first_seen),
         runs=_runs(goods.samples),
@@ -196,6 +201,8 @@ def folded(profile: Profile) -> Folded:
         settled=profile.settled,
         awaited=waiting(profile, last_seen) if profile.awaited else [],
     )
+    reviews = reviews_of(person)
+    return FoldedReviewer(**asdict(small) | {"reviews": reviews}) if reviews else small
 
 
 def unfolded(packed: bytes) -> Profile:
@@ -239,8 +246,11 @@ def unfolded(packed: bytes) -> Profile:
             },
             _samples(found.runs),
         ),
-        person=Person(_long(found.attributes), _named(found.consent), _forth(found.consent_at, found.first_seen)),
-        contact=Contact(found.sends, _named(found.channels)),
+        person=with_reviews(
+            Person(long(found.attributes), named(found.consent), _forth(found.consent_at, found.first_seen)),
+            found.reviews,
+        ),
+        contact=Contact(found.sends, named(found.channels)),
         visit=Visit(found.cart, found.answers),
         trials=version2.trials_at_rest(found.given) if found.form == FORM_OF_2 and found.given else found.trials,
         settled=found.settled,
@@ -332,37 +342,6 @@ def _with_zeros(present: int, kept: bytes) -> bytes:
         else:
             values.append(b"\0\0\0\0")
     return b"".join(values)
-
-
-def _short(attributes: dict[str, Any]) -> list[Any]:
-    """Names and values in turn: a known name is its number n, or -1 - n before the number of a known value."""
-    found: list[Any] = []
-    for name, value in attributes.items():
-        number = NAME_NUMBERS.get(name)
-        word = VALUE_NUMBERS.get(value) if number is not None and isinstance(value, str) else None
-        if number is None:
-            found += (name, value)
-        elif word is None:
-            found += (number, value)
-        else:
-            found += (-1 - number, word)
-    return found
-
-
-def _long(short: list[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in zip(short[::2], short[1::2], strict=True):
-        if isinstance(name, str):
-            found[name] = value
-        elif name >= 0:
-            found[NAMES[name]] = value
-        else:
-            found[NAMES[-1 - name]] = VALUES[value]
-    return found
-
-
-def _named(numbered: dict[str | int, _T]) -> dict[str, _T]:
-    return {NAMES[name] if isinstance(name, int) else name: value for name, value in numbered.items()}
 
 
 def _runs(samples: list[Sample]) -> list[list[int]]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from models.profile.awaited import Awaited, GoalSample
+from models.profile.person import Person, decode_person
 
 VERSION = 3
 
@@ -125,14 +126,6 @@ def day_bought(entry: int) -> int:
     return entry >> 8
 
 
-class Person(msgspec.Struct, array_like=True, gc=False):
-    """Section of what the user told us. `consent_at`: time of the newest consent known."""
-
-    attributes: dict[str, Any] = {}
-    consent: dict[str, bool] = {}
-    consent_at: int = 0
-
-
 class Contact(msgspec.Struct, array_like=True, gc=False):
     """Section of what we told the user, and what came of it."""
 
@@ -156,7 +149,6 @@ class Visit(msgspec.Struct, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _goods = msgspec.msgpack.Decoder(Goods).decode
-_person = msgspec.msgpack.Decoder(Person).decode
 _contact = msgspec.msgpack.Decoder(Contact).decode
 _visit = msgspec.msgpack.Decoder(Visit).decode
 _trials = msgspec.msgpack.Decoder(Trials).decode
@@ -230,7 +222,7 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
         """Section of the person, unpacked."""
         found = self.person
         if isinstance(found, bytes):
-            found = self.person = _person(found or _NO_PERSON)
+            found = self.person = decode_person(found or _NO_PERSON)
         return found
 
     def open_contact(self) -> Contact:

@@ -8,7 +8,8 @@ import msgspec
 
 from config.codes import code16, code32
 from models.profile import version2
-from models.profile.state import E4, MILLION, Contact, Goods, Person, Profile, Sample, Send, Timer, Visit
+from models.profile.person import Person
+from models.profile.state import E4, MILLION, Contact, Goods, Profile, Sample, Send, Timer, Visit
 
 VERSION = 1
 

@@ -5,6 +5,10 @@ Only ever append: the numbers are stored. A word that is not here is stored as i
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
 # Names of attributes and channels. At most 32: the number and its negative each take one byte.
 NAMES = (
     "email",
@@ -53,3 +57,36 @@ VALUES = (
 
 NAME_NUMBERS = {name: number for number, name in enumerate(NAMES)}
 VALUE_NUMBERS = {value: number for number, value in enumerate(VALUES)}
+
+
+def short(attributes: dict[str, Any]) -> list[Any]:
+    """Names and values in turn: a known name is its number n, or -1 - n before the number of a known value."""
+    found: list[Any] = []
+    for name, value in attributes.items():
+        number = NAME_NUMBERS.get(name)
+        word = VALUE_NUMBERS.get(value) if number is not None and isinstance(value, str) else None
+        if number is None:
+            found += (name, value)
+        elif word is None:
+            found += (number, value)
+        else:
+            found += (-1 - number, word)
+    return found
+
+
+def long(packed: list[Any]) -> dict[str, Any]:
+    """What :func:`short` was made of."""
+    found: dict[str, Any] = {}
+    for name, value in zip(packed[::2], packed[1::2], strict=True):
+        if isinstance(name, str):
+            found[name] = value
+        elif name >= 0:
+            found[NAMES[name]] = value
+        else:
+            found[NAMES[-1 - name]] = VALUES[value]
+    return found
+
+
+def named(numbered: dict[str | int, _T]) -> dict[str, _T]:
+    """Names instead of their numbers."""
+    return {NAMES[name] if isinstance(name, int) else name: value for name, value in numbered.items()}

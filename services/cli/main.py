@@ -12,7 +12,20 @@ from config.loader import DefinitionError
 from config.settings import UnknownSettingError
 from models.errors import KairosError
 from services.bootstrap import BAD_INPUT, setting_faults
-from services.cli import audit, demand, letters, look, offers, ops, propensity, repartition, restore, run
+from services.cli import (
+    audit,
+    demand,
+    letters,
+    look,
+    offers,
+    ops,
+    propensity,
+    repartition,
+    restore,
+    reviews,
+    rules,
+    run,
+)
 from services.cli.experiment_watch import experiments_app
 from services.cli.models import models_app
 from services.cli.train import train_app
@@ -40,6 +53,8 @@ app.command("offers", rich_help_panel="Look")(offers.offers)
 app.add_typer(offers.export_app, rich_help_panel="Look")
 app.command("demand", rich_help_panel="Look")(demand.demand)
 app.command("propensity", rich_help_panel="Look")(propensity.propensity)
+app.command("reviews", rich_help_panel="Look")(reviews.reviews)
+app.command("rules", rich_help_panel="Look")(rules.rules)
 app.command("check", rich_help_panel="Operate")(ops.check)
 app.command("health", rich_help_panel="Operate")(ops.health)
 app.command("doctor", rich_help_panel="Operate")(ops.doctor)

@@ -1,4 +1,4 @@
-"""The HTTP surface around the page: the same as JSON, health, metrics, variants, propensities, unsubscribe."""
+"""The HTTP surface around the page: the same as JSON, health, metrics, unsubscribe, and answers for other services."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
 from services.dashboard.render import render_unsubscribe
 from services.dashboard.unsubscribe import InvalidTokenError, Unsubscriber
+from services.state.reviews import ReviewReader
+from services.state.rules import RuleReader
 
 _FRESH = {"Cache-Control": "no-store"}
 # The page behind a link in a mail: no script, no other host, not framed, its address (the token) not told.
@@ -31,7 +33,12 @@ _GUARDED = {
 
 
 def make_router(
-    reader: PageReader, unsubscriber: Unsubscriber, assignments: Assignments, propensities: Propensities
+    reader: PageReader,
+    unsubscriber: Unsubscriber,
+    assignments: Assignments,
+    propensities: Propensities,
+    reviews: ReviewReader,
+    rules: RuleReader,
 ) -> APIRouter:
     """Routes of the page's process, besides the page."""
     router = APIRouter()
@@ -90,6 +97,36 @@ def make_router(
             told = {"error": "unknown_user", "user": user}
             return Response(msgspec.json.encode(told), 404, _FRESH, "application/json")
         return Response(msgspec.json.encode(found), 200, _FRESH, "application/json")
+
+    @router.get("/v1/reviews", summary="What reviews say about products, best first, or about one")
+    async def reviewed(
+        product: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+        top: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> Response:
+        try:
+            ranked = await asyncio.to_thread(reviews.ranked)
+        except TransientError:
+            return Response(b'{"error":"try_again"}', 503, {**_FRESH, "Retry-After": "1"}, "application/json")
+        if product is not None:
+            found = next((one for one in ranked if one.product == product), None)
+            told = {"error": "not_reviewed", "product": product} if found is None else found
+            body = msgspec.json.encode(told)
+            return Response(body, 404 if found is None else 200, _FRESH, "application/json")
+        both = {"products": len(ranked), "best": ranked[:top], "worst": ranked[::-1][:top]}
+        return Response(msgspec.json.encode(both), 200, _FRESH, "application/json")
+
+    @router.get("/v1/rules", summary="What is bought together, strongest first; of one product, what goes with it")
+    async def together(
+        product: Annotated[str, Query(max_length=64)] = "",
+        top: Annotated[int, Query(ge=1, le=5000)] = 100,
+    ) -> Response:
+        try:
+            found = await asyncio.to_thread(rules.ranked, product)
+        except KairosError as error:
+            told = {"error": "try_again" if isinstance(error, TransientError) else "not_readable"}
+            return Response(msgspec.json.encode(told), 503, {**_FRESH, "Retry-After": "1"}, "application/json")
+        body = {"rules": found[:top], "of": len(found)}
+        return Response(msgspec.json.encode(body), 200, _FRESH, "application/json")
 
     @router.get("/u/{token}", summary="Ask whether to unsubscribe; changes nothing", include_in_schema=False)
     async def ask(token: str) -> HTMLResponse:

@@ -55,7 +55,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
     # FastAPI's own documentation pages load their scripts from another host; the schema itself stays.
     app = FastAPI(title="Kairos", docs_url=None, redoc_url=None, lifespan=running)
     app.state.reader = reader
-    app.include_router(make_router(reader, unsubscriber, assignments, propensities))
+    app.include_router(make_router(reader, unsubscriber, assignments, propensities, live.reviews, live.rules))
     app.include_router(make_reports(settings))
     app.mount("/assets", StaticFiles(directory=STATIC), name="assets")
     install_page(reader)

@@ -16,6 +16,7 @@ from services.dashboard.context import (
     ModelVersion,
     PageContext,
     Quantiles,
+    Reviews,
     Sample,
     Status,
     TailItem,
@@ -28,8 +29,11 @@ from services.dashboard.ledger import build_funnels, build_proof
 from services.dashboard.results import build_experiments
 from services.dashboard.status import build_status
 from services.state.live import RawLive, Snapshot
+from services.state.reviews import Reviewed
 
 TAIL_SHOWN = 8
+REVIEWS_SHOWN = 5
+RULES_SHOWN = 8
 READERS = {"training": "learn", "messages": "deliver"}
 MODEL_TITLES = {"churn": "Churn score", "recs": "Next best offer"}
 GOAL_FIGURES = ("auc", "log_loss", "rate_log_loss", "calibration", "rate", "judged")
@@ -66,8 +70,18 @@ def build_page(raw: RawLive, definitions: Definitions, history: Sequence[Sample]
         proof=proof,
         models=build_models(raw, definitions.goals),
         workers=workers,
+        reviews=build_reviews(raw.reviewed),
+        together=raw.together[:RULES_SHOWN],
         history=tuple(history),
     )
+
+
+def build_reviews(ranked: Sequence[Reviewed]) -> Reviews:
+    """The best and the worst; a product stands in one of the lists only."""
+    shown = min(REVIEWS_SHOWN, (len(ranked) + 1) // 2)
+    rest = ranked[shown:]
+    worst = rest[::-1][:REVIEWS_SHOWN]
+    return Reviews(len(ranked), sum(one.reviews for one in ranked), tuple(ranked[:shown]), tuple(worst))
 
 
 def build_away(status: Status, history: Sequence[Sample], now_ms: int) -> PageContext:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from services.dashboard.outcomes import ExperimentResult, Funnel
+from services.state.reviews import Reviewed
+from services.state.rules import ToldRule
 
 Level = Literal["ok", "note", "bad", "empty", "away"]
 
@@ -293,6 +295,24 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Reviews:
+    """What customers say about products.
+
+    Parameters
+    ----------
+    products : how many were reviewed.
+    reviews : how many reviews there are.
+    best : products, best first.
+    worst : products, worst first; none of the best.
+    """
+
+    products: int = 0
+    reviews: int = 0
+    best: tuple[Reviewed, ...] = ()
+    worst: tuple[Reviewed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PageContext:
     """The whole page.
 
@@ -310,6 +330,8 @@ class PageContext:
     proof : the proof ledger.
     models : published models.
     workers : alive and silent ones.
+    reviews : what customers say about products.
+    together : what is bought together, strongest first.
     history : the last minutes, oldest first.
     """
 
@@ -325,4 +347,6 @@ class PageContext:
     proof: Proof = Proof((), None, False)
     models: tuple[ModelVersion, ...] = ()
     workers: tuple[Worker, ...] = ()
+    reviews: Reviews = Reviews()
+    together: tuple[ToldRule, ...] = ()
     history: tuple[Sample, ...] = ()

@@ -126,6 +126,9 @@ class _View:
                 with ui.element("div").classes("split"):
                     self._part("proof", "card")
                     self._part("models", "card")
+                with ui.element("div").classes("split"):
+                    self._part("together", "card")
+                    self._part("reviews", "card")
             ui.html(
                 'Times are UTC. The same as <a href="/api/live">JSON</a> and <a href="/metrics">metrics</a>.',
                 sanitize=False,

@@ -21,6 +21,8 @@ PARTS = (
     "experiments",
     "proof",
     "models",
+    "reviews",
+    "together",
 )
 
 

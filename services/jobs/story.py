@@ -18,7 +18,8 @@ from models.errors import KairosError
 from models.forward import departure_of
 from models.profile.codec import decode_profile
 from models.profile.moved import MovedError
-from models.profile.state import Profile
+from models.profile.state import E4, Profile
+from models.reviews import mean, told_by
 from models.wire import epoch_ms, lane_of
 from services.bus.reader import read_topic
 from services.state import keys
@@ -94,6 +95,11 @@ def facts_of(profile: Profile, experiments: Iterable[Experiment]) -> dict[str, s
         "churn score": "none before the first order" if profile.score < 0 else f"{profile.score:.1%}",
         "consent": ", ".join(f"{k}: {'yes' if v else 'no'}" for k, v in profile.consent.items()) or "none given",
     }
+    said = told_by(profile)
+    if said.times:
+        found["reviews"] = (
+            f"{said.times}, mean sentiment {mean(said):+.2f} (-1 to 1), the last {said.last_e4 / E4:+.2f}"
+        )
     if profile.exposures:
         by_code = {experiment.code: experiment for experiment in experiments}
         found["experiments"] = ", ".join(

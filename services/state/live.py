@@ -7,6 +7,7 @@ campaigns, experiments) are written by decide in its transactions and only read 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -22,6 +23,8 @@ from models.learners.envelope import Envelope
 from services.state import keys
 from services.state.cluster import Cluster, is_cluster
 from services.state.lanes import decode_lanes, lane_keys
+from services.state.reviews import Reviewed, ReviewReader
+from services.state.rules import RuleReader, ToldRule
 
 TailKind = Literal["events", "alerts", "offers", "messages"]
 TAIL_KINDS: tuple[TailKind, ...] = ("events", "alerts", "offers", "messages")
@@ -29,6 +32,8 @@ TAIL_LENGTH = 50
 WORKER_TTL_S = 15
 # A worker that stopped without saying so stays on the page this long, marked as silent.
 SILENT_FOR_MS = 3_600_000
+PRODUCTS_EVERY_S = 5.0
+MOST_RULES = 20
 
 WORKERS_KEY = "live:workers"
 DEMO_KEY = "live:demo"
@@ -145,7 +150,8 @@ class RawLive:
     demo : the replay's clock, if one runs.
     lanes : the proof counters of each lane.
     cards : of experiments, as the judge wrote them. campaigns : counters by id and field, summed over lanes.
-    snapshots : published models by name.
+    snapshots : published models by name. reviewed : products that were reviewed, best first.
+    together : rules of what is bought together, strongest first; not all.
     """
 
     workers: tuple[Mapping[str, Any], ...] = ()
@@ -156,6 +162,8 @@ class RawLive:
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     campaigns: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
+    reviewed: tuple[Reviewed, ...] = ()
+    together: tuple[ToldRule, ...] = ()
 
 
 class RedisAwayError(TransientError):
@@ -197,6 +205,10 @@ class LiveReader:
         places = urlsplit(url).netloc.rpartition("@")[2] or "localhost:6379"
         self.address = places if ":" in places else f"{places}:6379"
         self._snapshots: dict[str, Snapshot] = {}
+        self.reviews = ReviewReader(self._redis, lanes)
+        self.rules = RuleReader(self._redis)
+        self._products: tuple[tuple[Reviewed, ...], tuple[ToldRule, ...]] = ((), ())
+        self._products_s = 0.0
 
     async def read(self, experiments: Iterable[str], campaigns: Iterable[str]) -> RawLive:
         """Read once.
@@ -269,6 +281,7 @@ class LiveReader:
                 for packed, value in next(replies).items():
                     field_name = packed.decode()
                     total[field_name] = total.get(field_name, 0) + int(value)
+        reviewed, bought_together = self._read_products()
         return RawLive(
             workers=tuple(alive),
             silent=tuple(silent),
@@ -278,7 +291,19 @@ class LiveReader:
             cards={name: card for name, packed in judged.items() for card in _readable([packed])},
             campaigns=sums,
             snapshots=self._read_snapshots(versions),
+            reviewed=reviewed,
+            together=bought_together,
         )
+
+    def _read_products(self) -> tuple[tuple[Reviewed, ...], tuple[ToldRule, ...]]:
+        """What is long and changes slowly: read less often than the rest."""
+        if time.monotonic() >= self._products_s:
+            try:
+                self._products = tuple(self.reviews.ranked()), tuple(self.rules.ranked()[:MOST_RULES])
+            except TransientError as error:
+                raise RedisAwayError(self.address, str(error)) from error
+            self._products_s = time.monotonic() + PRODUCTS_EVERY_S
+        return self._products
 
     def _read_snapshots(self, versions: Mapping[str, bytes | None]) -> dict[str, Snapshot]:
         for name, raw in versions.items():

@@ -6,20 +6,22 @@ import structlog
 
 from models.brain import Brain
 from models.errors import IncompatibleSnapshotError
-from models.learners import goal_scores, linear
+from models.learners import goal_scores, linear, rules, sentiment
 from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.contest import ONLINE
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
+from models.learners.opinions import Opinions
 from models.offers import bandit, recs
 from models.offers.bandit import Bandit
+from models.offers.pairs import Rules
 from models.offers.recs import Recs
 from services.state.redis_lane import Client
 from services.state.registry import ModelRegistry
 from services.state.snapshots import SnapshotReader
 
 log = structlog.get_logger()
-MODELS = (linear.NAME, recs.NAME, goal_scores.NAME, bandit.NAME)
+MODELS = (linear.NAME, recs.NAME, goal_scores.NAME, bandit.NAME, sentiment.NAME, rules.NAME)
 
 
 class ServedModels:
@@ -34,7 +36,7 @@ class ServedModels:
         self._reader = SnapshotReader(client)
         self._registry = ModelRegistry(client, linear.NAME)
         self._refused = ""
-        self._refused_goals = 0
+        self._refused_goals = self._refused_texts = self._refused_rules = 0
 
     def take(self, brain: Brain, *, anew: bool = False) -> Brain:
         """The same brain with the models that serve now; `brain` itself when nothing has changed.
@@ -59,10 +61,36 @@ class ServedModels:
         chooser, version = brain.bandit, latest.get(bandit.NAME, 0)
         if anew or version != chooser.version:
             chooser = Bandit.from_envelope(self._reader.load(bandit.NAME, version)) if version else Bandit()
-        taken = (brain.churn, brain.recs, brain.goals.scores, brain.bandit)
-        if all(new is old for new, old in zip((churn, offers, goals, chooser), taken, strict=True)):
+        opinions = self._opinions(brain.opinions, latest.get(sentiment.NAME, 0), anew=anew)
+        together = self._rules(brain.rules, latest.get(rules.NAME, 0), anew=anew)
+        found = (churn, offers, goals, chooser, opinions, together)
+        if all(one is other for one, other in zip(found, brain.models, strict=True)):
             return brain
-        return brain.with_models(churn, offers, goals, chooser)
+        return brain.with_models(*found)
+
+    def _rules(self, current: Rules, version: int, *, anew: bool) -> Rules:
+        """What learn published last; where that cannot be read, what serves now goes on."""
+        if version == current.version and not anew:
+            return current
+        try:
+            return Rules.from_envelope(self._reader.load(rules.NAME, version)) if version else Rules()
+        except IncompatibleSnapshotError as error:
+            if version != self._refused_rules:
+                self._refused_rules = version
+                log.warning("rules_refused", serving=current.version, error=str(error))
+            return current
+
+    def _opinions(self, current: Opinions, version: int, *, anew: bool) -> Opinions:
+        """What learn published last; where that cannot be read, what serves now goes on."""
+        if version == current.version and not anew:
+            return current
+        try:
+            return current.next(self._reader.load(sentiment.NAME, version)) if version else current.first()
+        except IncompatibleSnapshotError as error:
+            if version != self._refused_texts:
+                self._refused_texts = version
+                log.warning("sentiment_refused", serving=current.version, error=str(error))
+            return current
 
     def _goals(self, current: GoalScores, version: int, *, anew: bool) -> GoalScores:
         """What learn published last; where that cannot be read, what serves now goes on."""

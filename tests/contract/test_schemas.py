@@ -15,6 +15,7 @@ import pytest
 
 from config.overrides import Override
 from config.topics import INPUT_NAMES, OUTPUTS, TOPICS, VERDICTS
+from models import reviews
 from models.events import ALIASES, REASONS, Envelope, Product, Properties
 from models.experiments.fields import counter_key
 from models.experiments.watch import look
@@ -168,6 +169,7 @@ LANE_KEYS = {
     keys.counters(7, counter_key("<id>")),
     keys.counters(7, "camp:<id>"),
     keys.counters(7, "offer:<id>"),
+    keys.counters(7, reviews.KEY),
     keys.counter_names(7),
 }
 SHARED_KEYS = {

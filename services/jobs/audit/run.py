@@ -16,8 +16,10 @@ from models.learners import batch, linear
 from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
+from models.learners.opinions import Opinions
 from models.offers import bandit
 from models.offers.bandit import Bandit
+from models.offers.pairs import Rules
 from models.offers.recs import Recs
 from services.bus.reader import Record, end_offsets, read_topic
 from services.jobs.audit.compare import compare
@@ -30,6 +32,7 @@ from services.jobs.audit.replay import (
     replay_lane,
 )
 from services.jobs.audit.report import AuditReport, LaneAudit
+from services.lexicon import read_lexicon
 from services.state.lane_dump import LaneDump, dump_lane
 from services.state.ledger_index import ledger_states
 from services.state.policies import read_policy
@@ -54,6 +57,8 @@ class Brains:
         self._recs: dict[int, Recs] = {0: Recs()}
         self._goals: dict[int, GoalScores] = {0: GoalScores()}
         self._bandits: dict[int, Bandit] = {0: Bandit()}
+        self._rules: dict[int, Rules] = {0: Rules()}
+        self._opinions: dict[int, Opinions] = {0: Opinions(read_lexicon)}
 
     def __call__(self, policy: str, versions: Mapping[str, int]) -> Brain:
         """Brain of these versions.
@@ -65,14 +70,11 @@ class Brains:
         """
         base = self._policies.get(policy)
         if base is None:
-            base = self._policies[policy] = Brain(read_policy(self._redis, policy))
+            base = self._policies[policy] = Brain(read_policy(self._redis, policy), opinions=self._opinions[0])
         name = batch.NAME if batch.NAME in versions else linear.NAME
-        churn, recs, goals, chooser = (
-            self._scorer(name, versions.get(name, 0)),
-            versions.get("recs", 0),
-            versions.get("goals", 0),
-            versions.get(bandit.NAME, 0),
-        )
+        churn = self._scorer(name, versions.get(name, 0))
+        wanted = ("recs", "goals", bandit.NAME, "sentiment", "rules")
+        recs, goals, chooser, texts, rules = (versions.get(model, 0) for model in wanted)
         if recs not in self._recs:
             self._recs = {0: self._recs[0], recs: Recs.from_envelope(self._reader.load("recs", recs))}
         if goals not in self._goals:
@@ -82,9 +84,20 @@ class Brains:
                 0: self._bandits[0],
                 chooser: Bandit.from_envelope(self._reader.load(bandit.NAME, chooser)),
             }
-        models = (churn, self._recs[recs], self._goals[goals], self._bandits[chooser])
-        taken = (base.churn, base.recs, base.goals.scores, base.bandit)
-        if all(new is old for new, old in zip(models, taken, strict=True)):
+        if texts not in self._opinions:
+            first = self._opinions[0]
+            self._opinions = {0: first, texts: first.next(self._reader.load("sentiment", texts))}
+        if rules not in self._rules:
+            self._rules = {0: self._rules[0], rules: Rules.from_envelope(self._reader.load("rules", rules))}
+        models = (
+            churn,
+            self._recs[recs],
+            self._goals[goals],
+            self._bandits[chooser],
+            self._opinions[texts],
+            self._rules[rules],
+        )
+        if all(one is other for one, other in zip(models, base.models, strict=True)):
             return base
         brain = self._policies[policy] = base.with_models(*models)
         return brain

@@ -18,11 +18,11 @@ from sklearn.pipeline import make_pipeline
 
 from models.errors import ConfigurationError
 from models.learners.base import sigmoid
-from models.learners.sentiment import Sentiment, WordBayes
+from models.learners.sentiment import Sentiment, WordBayes, read
 from services.jobs.evaluate.metrics import classification_metrics
 from services.jobs.evaluate.rows import LEAST_ROWS, labels_of
 from services.jobs.evaluate.tables import parse_columns, read_table
-from services.jobs.lexicon import read_lexicon
+from services.lexicon import read_lexicon
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -153,7 +153,7 @@ def _prequential(data: Texts, order: IntArray, first: int) -> _Pass:
     spent_s = 0.0
     for place, index in enumerate(order.tolist()):
         text, y = data.texts[index], data.labels[index]
-        words = model.features(text)[1]
+        words = read(text, read_lexicon()).words
         scores["words_alone"][place] = sigmoid(np.array(bayes.log_odds(words)))
         bayes.learn(words, y)
         started = time.perf_counter()
@@ -175,8 +175,8 @@ def _across(data: Texts, taught: IntArray, scored: IntArray) -> _Pass:
     served = np.array([model.score(data.texts[index]) for index in scored.tolist()])
     spent_s = time.perf_counter() - started
     for index in taught.tolist():
-        bayes.learn(model.features(data.texts[index])[1], data.labels[index])
-    words = np.array([bayes.log_odds(model.features(data.texts[index])[1]) for index in scored.tolist()])
+        bayes.learn(read(data.texts[index], read_lexicon()).words, data.labels[index])
+    words = np.array([bayes.log_odds(read(data.texts[index], read_lexicon()).words) for index in scored.tolist()])
     scores = {
         "kairos": served,
         "words_alone": sigmoid(words),
@@ -193,8 +193,8 @@ def _tfidf(data: Texts, taught: IntArray, scored: IntArray) -> FloatArray:
 
 
 def _lexicon_alone(data: Texts) -> FloatArray:
-    model = Sentiment(read_lexicon())
-    return np.array([0.5 + 0.499 * model.features(text)[0][4] for text in data.texts])
+    lexicon = read_lexicon()
+    return np.array([0.5 + 0.499 * read(text, lexicon).balance for text in data.texts])
 
 
 def _figures(labels: IntArray, scores: FloatArray) -> dict[str, float]:

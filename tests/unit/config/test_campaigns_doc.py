@@ -38,6 +38,7 @@ MODELS: dict[str, type[Definition]] = {
     "Policy": d.Policy,
     "Quiet hours": d.QuietHours,
     "Offers decision": d.OfferPolicy,
+    "Reviews": d.ReviewPolicy,
 }
 ROWS = {
     (heading.strip(), row[0]): row

@@ -107,7 +107,7 @@ def test_a_condition_sees_only_what_it_names() -> None:
         ("usr.orders == 1", 1, "`usr` is unknown", "did you mean user?"),
         ("orders == 1", 1, "`orders` is unknown", "user.orders"),
         ("user.orders == 1 &&\nuser.ordrs == 1", 2, "no field `ordrs`", "did you mean orders?"),
-        ("item == 'x'", 1, "`item` is unknown", "one of event, properties, user"),
+        ("item == 'x'", 1, "`item` is unknown", "one of event, properties, review, user"),
     ],
 )
 def test_faults_are_placed_and_remedied(text: str, line: int, message: str, remedy: str) -> None:

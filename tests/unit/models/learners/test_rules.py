@@ -57,3 +57,37 @@ def test_restored_counts_go_on() -> None:
     assert first.snapshot() == second.snapshot()
     with pytest.raises(IncompatibleSnapshotError):
         first.restore({"name": "recs"})
+
+
+def test_there_is_an_end_to_memory_and_the_error_is_known() -> None:
+    """Lossy counting: never too high, too low by at most what is told; what is frequent stays."""
+    rng = np.random.default_rng(4)
+    exact, bounded = AssociationRules(), AssociationRules(most_pairs=500, most_items=300, longest=20)
+    for _ in range(3_000):
+        basket = [f"rare {n}" for n in rng.integers(0, 200, 6)] + (["tea", "milk"] if rng.random() < 0.1 else [])
+        exact.learn(basket)
+        bounded.learn(basket)
+        assert bounded.pairs <= 500
+    assert bounded.missed > 0
+    truth = {(rule.given, rule.then): rule.baskets for rule in exact.every(0)}
+    for rule in bounded.every(0):
+        assert truth[rule.given, rule.then] - bounded.missed <= rule.baskets <= truth[rule.given, rule.then]
+    (frequent,) = {(rule.given, rule.then) for rule in bounded.every(100) if rule.given < rule.then}
+    assert frequent == ("milk", "tea")
+    assert all(bounded.count(item) == exact.count(item) for item in ("tea", "milk", "rare 7"))
+    again = AssociationRules(most_pairs=500, most_items=300, longest=20)
+    again.restore(unpack_state(pack_state(bounded.snapshot())))
+    for model in (bounded, again):
+        for n in range(200):
+            model.learn([f"rare {n}", f"rare {(n * 7) % 200}", "tea"])
+    assert pack_state(again.snapshot()) == pack_state(bounded.snapshot())
+    with pytest.raises(IncompatibleSnapshotError):
+        AssociationRules(most_pairs=400).restore(bounded.snapshot())
+
+
+def test_items_beyond_the_last_place_and_long_baskets_are_told() -> None:
+    model = AssociationRules(most_items=3, longest=2)
+    for basket in (["a", "b"], ["a", "b", "c"], ["d"]):
+        model.learn(basket)
+    assert (model.baskets, model.cut, model.count("c"), model.count("d")) == (3, 2, 1, 0)
+    assert [(rule.given, rule.then, rule.baskets) for rule in model.every(0)] == [("a", "b", 2), ("b", "a", 2)]

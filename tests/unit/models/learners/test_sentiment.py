@@ -9,7 +9,7 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 from models.errors import IncompatibleSnapshotError
 from models.learners.envelope import pack_state, unpack_state
 from models.learners.sentiment import Sentiment, words_of
-from services.jobs.lexicon import read_lexicon
+from services.lexicon import read_lexicon
 
 GOOD = ["great sound", "I love it", "works fine, excellent value", "the best coat ever"]
 BAD = ["broke at once", "I hate it", "poor quality, do not buy", "the worst coat ever"]
@@ -45,7 +45,7 @@ def test_words_that_were_never_seen_are_known_by_the_lexicon() -> None:
     ],
 )
 def test_lexicon_knows_negation_strength_and_but(better: str, worse: str) -> None:
-    features = [Sentiment(read_lexicon()).features(text)[0] for text in (better, worse)]
+    features = [Sentiment(read_lexicon()).features(text) for text in (better, worse)]
     assert features[0][4] > features[1][4]
 
 
@@ -59,7 +59,7 @@ def test_balance_agrees_with_the_analyser_of_the_lexicon() -> None:
         "good but slow and bad",
     ]
     theirs = [SentimentIntensityAnalyzer().polarity_scores(text)["compound"] for text in texts]
-    ours = [float(Sentiment(read_lexicon()).features(text)[0][4]) for text in texts]
+    ours = [float(Sentiment(read_lexicon()).features(text)[4]) for text in texts]
     assert np.corrcoef(theirs, ours)[0, 1] > 0.95
     assert np.sign(np.round(theirs, 2)).tolist() == np.sign(np.round(ours, 2)).tolist()
 

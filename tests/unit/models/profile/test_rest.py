@@ -11,13 +11,13 @@ from models.features.churn import raw_churn
 from models.profile import decay, words
 from models.profile.codec import decode_profile, encode_profile
 from models.profile.dedupe import is_duplicate
+from models.profile.person import Person, with_reviews
 from models.profile.rest import rest
 from models.profile.state import (
     Contact,
     Exposure,
     Goods,
     Order,
-    Person,
     Profile,
     Sample,
     Send,
@@ -92,7 +92,11 @@ PROFILES = st.builds(
     seen_since=SECONDS,
     goods=st.builds(Goods, st.dictionaries(ITEMS, st.integers(1, 2**33), max_size=12), some_samples()),
     person=st.builds(
-        Person, st.dictionaries(NAMES, TOLD, max_size=8), st.dictionaries(NAMES, st.booleans(), max_size=4), SECONDS
+        with_reviews,
+        st.builds(
+            Person, st.dictionaries(NAMES, TOLD, max_size=8), st.dictionaries(NAMES, st.booleans(), max_size=4), SECONDS
+        ),
+        st.one_of(st.just([]), st.lists(MONEY, min_size=4, max_size=4)),
     ),
     contact=st.builds(
         Contact,

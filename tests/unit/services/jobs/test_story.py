@@ -1,7 +1,8 @@
 """The profile in words."""
 
 from config.codes import code16, code32
-from models.profile.state import Exposure, Person, Profile, Trials
+from models.profile.person import Person
+from models.profile.state import Exposure, Profile, Trials
 from services.jobs.story import facts_of
 from support.lane import ms, shipped
 
