@@ -163,9 +163,12 @@ def _same_ids(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
             first[key] = one.source.path
 
 
+# Facts that are learned: labels must not hang on them, and other services tell variants by the definition alone.
+_LEARNED = re.compile(r"user\s*\.\s*(expected_value|expected_next_order_days|segment|portrait)\b")
 # What stands under a name of the definitions: `user.propensity['buy-again']`, `user.variant['cart-subject']`.
 _LOOKED_UP = re.compile(r"""user\s*\.\s*(propensity|variant)\b(?:\s*\[\s*["\x27]([^"\x27]*)["\x27]\s*\])?""")
 _NOT_IN: dict[str, tuple[type[Definition], ...]] = {"propensity": (Experiment,), "variant": (Experiment, Goal)}
+_A: dict[type[Definition], str] = {Experiment: "an experiment", Goal: "a goal"}
 _WRITTEN_IN = {"propensity": ("goal", "goals"), "variant": ("experiment", "experiments")}
 
 
@@ -183,13 +186,18 @@ def _too_many_goals(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
 
 def _wrong_lookups(one: _Loaded, known: Mapping[str, Collection[str]]) -> Iterator[DefinitionError]:
     text = (one.value.when if isinstance(one.value, Campaign | Offer | Experiment | Goal) else None) or ""
+    if isinstance(one.value, Experiment | Goal):
+        for found in _LEARNED.finditer(text):
+            line = one.source.line_within(("when",), text.count("\n", 0, found.start()) + 1)
+            message = f"{_A[type(one.value)]} cannot ask for user.{found[1]}"
+            yield DefinitionError(one.source.path, line, message, "a condition such as: user.orders >= 1")
     for found in _LOOKED_UP.finditer(text):
         fact, name = found[1], found[2]
         line = one.source.line_within(("when",), text.count("\n", 0, found.start()) + 1)
         kind, folder = _WRITTEN_IN[fact]
         if isinstance(one.value, _NOT_IN[fact]):
             # Other services tell variants by the definition alone; what is learned must not hang on what is tried.
-            message = f"{'an experiment' if isinstance(one.value, Experiment) else 'a goal'} cannot ask for a {fact}"
+            message = f"{_A[type(one.value)]} cannot ask for a {fact}"
             yield DefinitionError(one.source.path, line, message, "a condition such as: user.orders >= 1")
         elif name is not None and name not in known[fact]:
             remedy = suggestion(name, known[fact]) if known[fact] else f"a file {folder}/{name}.yaml"

@@ -52,10 +52,16 @@ INPUT_NAMES: tuple[str, ...] = tuple(topic.name for topic in INPUTS)
 
 # Partition of `training` that each model reads (one model, one partition, one active learner).
 TRAINING_PARTITION = {"churn": 0, "recs": 1, "goals": 2}
-MODELS: tuple[str, ...] = tuple(TRAINING_PARTITION)
 # Models that read along in another model's partition, each with a checkpoint of its own: a new model needs no new
 # partition, whose number is fixed where Kairos is installed.
-TRAINING_ALONG = {"demand": "recs", "bandit": "recs", "rules": "recs", "sentiment": "recs"}
+TRAINING_ALONG = {
+    "bandit": "recs",
+    "demand": "recs",
+    "rules": "recs",
+    "segments": "churn",
+    "sentiment": "recs",
+    "value": "churn",
+}
 # Partition by model, of all of them; each is one file in models/learners/streamed.
 LEARNED_FROM = TRAINING_PARTITION | {along: TRAINING_PARTITION[owner] for along, owner in TRAINING_ALONG.items()}
 

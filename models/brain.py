@@ -16,6 +16,7 @@ from models.campaigns.run import feedback
 from models.events import FEEDBACK_EVENTS
 from models.experiments.count import REFUNDS, VIEWED
 from models.experiments.trial import Counted, Trial
+from models.facts import Facts
 from models.goals import Goals
 from models.learners.batch import ChurnScorer
 from models.learners.goal_scores import GoalScores
@@ -81,8 +82,8 @@ class Brain:
 
     Parameters
     ----------
-    definitions : what marketers wrote. churn, recs, goals, bandit, opinions, rules : models; the rule and nothing
-        before anything was learned. What judges texts comes with a lexicon from whoever may read files.
+    definitions : what marketers wrote. churn, recs, goals, bandit, opinions, rules, facts : models; the rule and
+        nothing before anything was learned. What judges texts comes with a lexicon from whoever may read files.
     """
 
     __slots__ = (
@@ -91,6 +92,7 @@ class Brain:
         "conditions",
         "definitions",
         "disliked",
+        "facts",
         "goals",
         "has_covariates",
         "index",
@@ -115,6 +117,7 @@ class Brain:
         bandit: Bandit | None = None,
         opinions: Opinions | None = None,
         rules: Rules | None = None,
+        facts: Facts | None = None,
     ) -> None:
         self.definitions = definitions
         self.policy_version = definitions.version()
@@ -122,6 +125,7 @@ class Brain:
         self.churn: ChurnScorer = churn or LinearModel.rule()
         self.recs = recs or Recs()
         self.bandit = bandit or Bandit()
+        self.facts = facts or Facts()
         asked = tuple(goal for goal in definitions.goals if goal.enabled)
         self.goals = Goals(asked, goals or GoalScores())
         self.rules = rules or Rules()
@@ -150,6 +154,7 @@ class Brain:
         bandit: Bandit | None = None,
         opinions: Opinions | None = None,
         rules: Rules | None = None,
+        facts: Facts | None = None,
     ) -> Brain:
         """The same policies with other snapshots; what was compiled is shared."""
         other = object.__new__(Brain)
@@ -164,12 +169,14 @@ class Brain:
             other._judge(opinions)
         if rules is not None:
             other.rules = rules
+        if facts is not None:
+            other.facts = facts
         return other
 
     @property
-    def models(self) -> tuple[ChurnScorer, Recs, GoalScores, Bandit, Opinions, Rules]:
+    def models(self) -> tuple[ChurnScorer, Recs, GoalScores, Bandit, Opinions, Rules, Facts]:
         """What :meth:`with_models` was given."""
-        return self.churn, self.recs, self.goals.scores, self.bandit, self.opinions, self.rules
+        return self.churn, self.recs, self.goals.scores, self.bandit, self.opinions, self.rules, self.facts
 
     @property
     def versions(self) -> dict[str, int]:
@@ -180,6 +187,7 @@ class Brain:
             "goals": self.goals.scores.version,
             "sentiment": self.opinions.version,
             "rules": self.rules.version,
+            **self.facts.versions,
         }
         if self.chooses:
             found[BANDIT] = self.bandit.version

@@ -80,8 +80,33 @@ def settle(out: Outcome, user: str, profile: Profile, at: int, rules: Churn) -> 
                 known_at=at,
                 label=0 if sample.returned else 1,
                 x=sample.x,
+                spent_minor=max(0, profile.money_minor - sample.x[2]) if sample.returned else 0,
+                next_order_days=next_order_days(sample, profile.samples, profile) if sample.returned else None,
             )
         )
+
+
+def next_order_days(sample: Sample, later: list[Sample], profile: Profile) -> int:
+    """Days from an example to the first order after it, told from what is known when its horizon is over.
+
+    Parameters
+    ----------
+    later : the user's examples after it, oldest first: each knows on how many days the user had ordered, and when last.
+
+    Notes
+    -----
+    Nothing is stored for it. The first later state with more purchase days holds the order. With one day more the date
+    is exact. With n more, the last of them is known and the first is set where the first of n evenly spread days lies.
+    """
+    day, days = sample.at // DAY_S, sample.x[1]
+    states = [(one.at // DAY_S - one.x[0], one.x[1], one.at // DAY_S) for one in later]
+    states.append((profile.last_order_ms // 1000 // DAY_S, profile.purchase_days, 0))
+    since = day
+    for last, known, seen in states:
+        if known > days:
+            return max(0, since - day + (last - since) // (known - days)) if last > since else max(0, last - day)
+        since = seen
+    return max(0, profile.last_order_ms // 1000 // DAY_S - day)  # on a day that had an order already
 
 
 def take_sample(row: ScoreRow) -> None:

@@ -150,7 +150,13 @@ class Exposure(msgspec.Struct, frozen=True):
 
 
 class ChurnExample(msgspec.Struct, frozen=True):
-    """A matured label: features as they were at `at`, known at `due` (label 1: did not return in the horizon)."""
+    """A matured label: features as they were at `at`, known at `due` (label 1: did not return in the horizon).
+
+    Parameters
+    ----------
+    spent_minor : spent in the horizon, minor units, refunds taken off; None: not told (examples of before).
+    next_order_days : days from `at` to the first order in the horizon; None: there was none, or not told.
+    """
 
     topic: ClassVar[str] = "training"
 
@@ -161,6 +167,8 @@ class ChurnExample(msgspec.Struct, frozen=True):
     known_at: int
     label: int
     x: list[int]
+    spent_minor: int | None = None
+    next_order_days: int | None = None
     type: str = "churn"
 
 

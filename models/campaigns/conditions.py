@@ -37,6 +37,10 @@ USER_FIELDS = (
     "categories",
     "propensity",
     "variant",
+    "expected_value",
+    "expected_next_order_days",
+    "segment",
+    "portrait",
 )
 
 _STRINGS = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")

@@ -165,7 +165,7 @@ def _decide(  # noqa: PLR0913 - one place for every path
     policy = brain.definitions.policy
     if campaign.when and not released:
         condition = brain.conditions[campaign.when]
-        facts = user_view(profile, at, condition.user_fields, brain.goals, brain.trials)
+        facts = user_view(profile, at, condition.user_fields, brain.goals, brain.trials, brain.facts)
         seen = {"event": cause.event, "properties": properties, "user": facts}
         if cause.event == REVIEWED and cause.kind == "event" and turn.review is not None:
             seen["review"] = turn.review

@@ -11,6 +11,7 @@ from models.reviews import mean, told_by
 
 if TYPE_CHECKING:
     from models.experiments.trial import Trial
+    from models.facts import Facts
     from models.goals import Goals
 
 DAY_MS = 86_400_000
@@ -33,7 +34,9 @@ _FACTS: dict[str, Callable[[Profile, int], Any]] = {
 
 
 PROPENSITY, VARIANT = "propensity", "variant"
-_EVERY = (*_FACTS, PROPENSITY, VARIANT)
+# What is learned, and told by models.facts.Facts.
+LEARNED = ("expected_value", "expected_next_order_days", "segment", "portrait")
+_EVERY = (*_FACTS, PROPENSITY, VARIANT, *LEARNED)
 
 
 def user_view(
@@ -42,13 +45,14 @@ def user_view(
     fields: Iterable[str] | None = None,
     goals: Goals | None = None,
     trials: Mapping[str, Trial] | None = None,
+    facts: Facts | None = None,
 ) -> dict[str, Any]:
     """Facts about the user at `at` (ms), under the names that docs/campaigns.md explains.
 
     Parameters
     ----------
     fields : those that are looked at (None: all). The others would be read out of packed sections for nothing.
-    goals, trials : what propensities and variants are told of; None: of nothing.
+    goals, trials, facts : what propensities, variants and what else is learned are told of; None: of nothing.
     """
     found: dict[str, Any] = {}
     for name in _EVERY if fields is None else fields:
@@ -57,6 +61,9 @@ def user_view(
         elif name == VARIANT:
             given = {one: trial.given(profile) for one, trial in (trials or {}).items()}
             found[name] = {one: variant for one, variant in given.items() if variant is not None}
+        elif name in LEARNED:
+            if facts is not None:
+                found[name] = facts.tell(name, profile, at)
         else:
             found[name] = _FACTS[name](profile, at)
     return found

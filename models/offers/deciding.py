@@ -29,7 +29,7 @@ def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause
             return True
         if context is None:
             together = brain.offer_conditions
-            user_facts = user_view(profile, at, together.user_fields, brain.goals, brain.trials)
+            user_facts = user_view(profile, at, together.user_fields, brain.goals, brain.trials, brain.facts)
             context = together.about({"event": cause.event, "properties": {}, "user": user_facts})
         return brain.conditions[offer.when].evaluate(context)[0]
 

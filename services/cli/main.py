@@ -25,6 +25,8 @@ from services.cli import (
     reviews,
     rules,
     run,
+    segments,
+    value,
 )
 from services.cli.experiment_watch import experiments_app
 from services.cli.models import models_app
@@ -55,6 +57,8 @@ app.command("demand", rich_help_panel="Look")(demand.demand)
 app.command("propensity", rich_help_panel="Look")(propensity.propensity)
 app.command("reviews", rich_help_panel="Look")(reviews.reviews)
 app.command("rules", rich_help_panel="Look")(rules.rules)
+app.command("value", rich_help_panel="Look")(value.value)
+app.command("segments", rich_help_panel="Look")(segments.segments)
 app.command("check", rich_help_panel="Operate")(ops.check)
 app.command("health", rich_help_panel="Operate")(ops.health)
 app.command("doctor", rich_help_panel="Operate")(ops.doctor)

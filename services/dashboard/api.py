@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Response
@@ -16,6 +17,7 @@ from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
 from services.dashboard.render import render_unsubscribe
 from services.dashboard.unsubscribe import InvalidTokenError, Unsubscriber
+from services.dashboard.user_facts import Expectations
 from services.state.reviews import ReviewReader
 from services.state.rules import RuleReader
 
@@ -32,6 +34,19 @@ _GUARDED = {
 }
 
 
+async def _told(ask: Callable[[str], Any], user: str) -> Response:
+    """Answer of a reader about a user."""
+    try:
+        found = await asyncio.to_thread(ask, user)
+    except KairosError as error:
+        told = {"error": "try_again" if isinstance(error, TransientError) else "not_readable"}
+        return Response(msgspec.json.encode(told), 503, {**_FRESH, "Retry-After": "1"}, "application/json")
+    if found is None:
+        told = {"error": "unknown_user", "user": user}
+        return Response(msgspec.json.encode(told), 404, _FRESH, "application/json")
+    return Response(msgspec.json.encode(found), 200, _FRESH, "application/json")
+
+
 def make_router(
     reader: PageReader,
     unsubscriber: Unsubscriber,
@@ -39,6 +54,7 @@ def make_router(
     propensities: Propensities,
     reviews: ReviewReader,
     rules: RuleReader,
+    expectations: Expectations,
 ) -> APIRouter:
     """Routes of the page's process, besides the page."""
     router = APIRouter()
@@ -88,15 +104,15 @@ def make_router(
 
     @router.get("/v1/propensities", summary="How likely a user is to reach each goal, and why")
     async def propensity(user: Annotated[str, Query(min_length=1, max_length=200)]) -> Response:
-        try:
-            found = await asyncio.to_thread(propensities.ask, user)
-        except KairosError as error:
-            told = {"error": "try_again" if isinstance(error, TransientError) else "not_readable"}
-            return Response(msgspec.json.encode(told), 503, {**_FRESH, "Retry-After": "1"}, "application/json")
-        if found is None:
-            told = {"error": "unknown_user", "user": user}
-            return Response(msgspec.json.encode(told), 404, _FRESH, "application/json")
-        return Response(msgspec.json.encode(found), 200, _FRESH, "application/json")
+        return await _told(propensities.ask, user)
+
+    @router.get("/v1/value", summary="Money and next order expected of a user, segment and portrait")
+    async def value(user: Annotated[str, Query(min_length=1, max_length=200)]) -> Response:
+        return await _told(expectations.ask, user)
+
+    @router.get("/v1/segments", summary="Segments by behaviour and portraits by attributes, with their shares")
+    async def segments() -> Response:
+        return await _told(lambda _: expectations.segments(), "")
 
     @router.get("/v1/reviews", summary="What reviews say about products, best first, or about one")
     async def reviewed(

@@ -19,6 +19,7 @@ from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
 from services.dashboard.reports import make_reports
 from services.dashboard.unsubscribe import Unsubscriber
+from services.dashboard.user_facts import Expectations
 from services.state.live import LiveReader
 
 
@@ -42,6 +43,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
     unsubscriber = Unsubscriber(Tokens(settings.secret_key.get_secret_value()), settings.kafka.bootstrap, shop_time_ms)
 
     assignments, propensities = Assignments(settings, shop_time_ms), Propensities(settings)
+    expectations = Expectations(settings)
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -51,11 +53,13 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
         unsubscriber.close()
         assignments.close()
         propensities.close()
+        expectations.close()
 
     # FastAPI's own documentation pages load their scripts from another host; the schema itself stays.
     app = FastAPI(title="Kairos", docs_url=None, redoc_url=None, lifespan=running)
     app.state.reader = reader
-    app.include_router(make_router(reader, unsubscriber, assignments, propensities, live.reviews, live.rules))
+    answers = (assignments, propensities, live.reviews, live.rules, expectations)
+    app.include_router(make_router(reader, unsubscriber, *answers))
     app.include_router(make_reports(settings))
     app.mount("/assets", StaticFiles(directory=STATIC), name="assets")
     install_page(reader)

@@ -18,6 +18,7 @@ from services.dashboard.context import (
     Quantiles,
     Reviews,
     Sample,
+    Segment,
     Status,
     TailItem,
     Tails,
@@ -35,7 +36,7 @@ TAIL_SHOWN = 8
 REVIEWS_SHOWN = 5
 RULES_SHOWN = 8
 READERS = {"training": "learn", "messages": "deliver"}
-MODEL_TITLES = {"churn": "Churn score", "recs": "Next best offer"}
+MODEL_TITLES = {"churn": "Churn score", "recs": "Next best offer", "value": "Purchase value"}
 GOAL_FIGURES = ("auc", "log_loss", "rate_log_loss", "calibration", "rate", "judged")
 
 Figures = Mapping[str, Any]
@@ -69,6 +70,7 @@ def build_page(raw: RawLive, definitions: Definitions, history: Sequence[Sample]
         experiments=build_experiments(raw.cards, definitions.experiments, currency=definitions.churn.currency),
         proof=proof,
         models=build_models(raw, definitions.goals),
+        segments=build_segments(raw),
         workers=workers,
         reviews=build_reviews(raw.reviewed),
         together=raw.together[:RULES_SHOWN],
@@ -245,7 +247,7 @@ def _in_use(name: str, raw: RawLive) -> int | None:
 
 def _model(name: str, title: str, raw: RawLive) -> ModelVersion:
     snapshot = raw.snapshots.get(name)
-    learned = bool(snapshot and snapshot.meta.get("learned", name != "churn"))
+    learned = bool(snapshot and snapshot.meta.get("learned", name == "recs"))
     examples = snapshot.meta.get("examples", snapshot.meta.get("baskets")) if snapshot else None
     return ModelVersion(
         name=name,
@@ -255,8 +257,15 @@ def _model(name: str, title: str, raw: RawLive) -> ModelVersion:
         published=words.seconds_of_day(snapshot.created_ms) if snapshot else "\N{EN DASH}",
         learned=learned,
         examples=examples,
-        words=_churn_words(snapshot, raw) if name == "churn" else _recs_words(snapshot),
+        words=_WORDS[name](snapshot, raw),
     )
+
+
+def build_segments(raw: RawLive) -> tuple[Segment, ...]:
+    """Segments of customers, the largest first; none before the first fit."""
+    snapshot = raw.snapshots.get("segments")
+    found = [] if snapshot is None else [Segment(**one) for one in snapshot.meta.get("segments", ())]
+    return tuple(sorted(found, key=lambda one: (-one.share, one.name)))
 
 
 def _churn_words(snapshot: Snapshot | None, raw: RawLive) -> str:
@@ -274,7 +283,17 @@ def _churn_words(snapshot: Snapshot | None, raw: RawLive) -> str:
     return f"{since}, from {outcomes}"
 
 
-def _recs_words(snapshot: Snapshot | None) -> str:
+def _value_words(snapshot: Snapshot | None, _: RawLive) -> str:
+    meta = snapshot.meta if snapshot else {}
+    outcomes = words.plural(int(meta.get("examples") or 0), "known outcome")
+    if not meta.get("learned"):
+        return f"not learned yet: each customer's own pace is told; {outcomes} so far"
+    return (
+        f"learned since {words.day(int(meta['first_label_ms']))}, from {outcomes}; money of {meta['horizon_days']} days"
+    )
+
+
+def _recs_words(snapshot: Snapshot | None, _: RawLive) -> str:
     if snapshot is None:
         return "not learned yet: no order was seen"
     meta = snapshot.meta
@@ -282,6 +301,9 @@ def _recs_words(snapshot: Snapshot | None) -> str:
         return "learned from baskets"
     baskets, products = words.plural(meta["baskets"], "basket"), words.plural(meta.get("items", 0), "product")
     return f"learned from {baskets}, {products}"
+
+
+_WORDS = {"churn": _churn_words, "recs": _recs_words, "value": _value_words}
 
 
 def _tail_item(item: Figures) -> TailItem:

@@ -254,6 +254,24 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment of customers by behaviour.
+
+    Parameters
+    ----------
+    name : its name, as conditions see it.
+    share : 0 to 1, of the customers at the last fit.
+    recency_days, purchase_days, money : what a typical customer of it is like; money in major units.
+    """
+
+    name: str
+    share: float
+    recency_days: float
+    purchase_days: float
+    money: float
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """A worker.
 
@@ -329,6 +347,7 @@ class PageContext:
     experiments : one per experiment.
     proof : the proof ledger.
     models : published models.
+    segments : of customers by behaviour, the largest first.
     workers : alive and silent ones.
     reviews : what customers say about products.
     together : what is bought together, strongest first.
@@ -346,6 +365,7 @@ class PageContext:
     experiments: tuple[ExperimentResult, ...] = ()
     proof: Proof = Proof((), None, False)
     models: tuple[ModelVersion, ...] = ()
+    segments: tuple[Segment, ...] = ()
     workers: tuple[Worker, ...] = ()
     reviews: Reviews = Reviews()
     together: tuple[ToldRule, ...] = ()

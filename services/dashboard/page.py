@@ -125,7 +125,9 @@ class _View:
                 self._part("experiments", "card")
                 with ui.element("div").classes("split"):
                     self._part("proof", "card")
-                    self._part("models", "card")
+                    with ui.element("div").classes("stack"):
+                        self._part("models", "card")
+                        self._part("segments", "card")
                 with ui.element("div").classes("split"):
                     self._part("together", "card")
                     self._part("reviews", "card")

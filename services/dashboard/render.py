@@ -23,6 +23,7 @@ PARTS = (
     "models",
     "reviews",
     "together",
+    "segments",
 )
 
 

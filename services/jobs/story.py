@@ -25,6 +25,7 @@ from services.bus.reader import read_topic
 from services.state import keys
 from services.state.propensities import Propensity, PropensityReader
 from services.state.redis_lane import connect, translated
+from services.state.user_facts import FactsReader, UserFacts
 
 _STYLES = {"churn-alerts": "yellow", "messages": "cyan", "offers": "green", "exposures": "magenta"}
 
@@ -67,6 +68,9 @@ def tell(settings: Settings, user: str) -> Story:
         found = PropensityReader(client, settings.lanes).ask(user, definitions.goals)
         if found is not None:
             story.facts |= {f"will {one.goal}": _likely(one) for one in found.propensities}
+        expected = FactsReader(client, settings.lanes).ask(user)
+        if expected is not None:
+            story.facts |= _expected(expected)
     client.close()
     key = user.encode()
     for topic in (*INPUTS, CHURN_ALERTS, OFFERS, MESSAGES, EXPOSURES):
@@ -113,6 +117,13 @@ def _likely(told: Propensity) -> str:
         return told.note
     why = ", ".join(f"{one.text} ({one.share:+.2f})" for one in told.reasons)
     return f"{told.probability:.1%} within {spell_duration(told.horizon_ms)}: {why}"
+
+
+def _expected(found: UserFacts) -> dict[str, str]:
+    facts = {"expected value": f"{found.expected_value:,.2f} within {found.horizon_days} days ({found.basis})"}
+    if found.learned and found.next_order_at is not None:
+        facts["next order expected"] = f"{_day(found.next_order_at)}, if one comes"
+    return facts | {"segment": found.segment or "none yet"} | ({"portrait": found.portrait} if found.portrait else {})
 
 
 def _exposure(experiment: Experiment | None, variant: int) -> str:

@@ -57,7 +57,7 @@ def dump_lane(client: redis.Redis, lane: int) -> LaneDump:
 
 
 def _values(client: redis.Redis, prefix: str) -> dict[str, bytes]:
-    names: list[Any] = list(client.scan_iter(match=_literal(prefix) + "*", count=AT_ONCE))
+    names: list[Any] = list(client.scan_iter(match=literal(prefix) + "*", count=AT_ONCE))
     found: dict[str, bytes] = {}
     for first in range(0, len(names), AT_ONCE):
         part = names[first : first + AT_ONCE]
@@ -68,5 +68,6 @@ def _values(client: redis.Redis, prefix: str) -> dict[str, bytes]:
     return found
 
 
-def _literal(prefix: str) -> str:
+def literal(prefix: str) -> str:
+    """Spell a prefix for a pattern in which its own wildcards stand for themselves."""
     return "".join(f"\\{c}" if c in "*?[]\\" else c for c in prefix)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 import redis as redis_py
 
-from config.topics import MODELS
+from config.topics import LEARNED_FROM
 from models.errors import TransientError
 from models.lane import LaneState
 from models.learners.envelope import Envelope
@@ -252,7 +252,7 @@ class LiveReader:
         pipe.get(DEMO_KEY)
         for key in lane_keys(self._lanes):
             pipe.get(key)
-        for name in MODELS:
+        for name in LEARNED_FROM:
             pipe.get(keys.snapshot_latest(name))
         for identifier in experiments:
             pipe.hget(keys.experiment(identifier), "result")
@@ -272,7 +272,7 @@ class LiveReader:
         tails: dict[str, tuple[Mapping[str, Any], ...]] = {kind: _readable(next(replies)) for kind in TAIL_KINDS}
         demo = next(replies)
         lanes = decode_lanes([next(replies) for _ in range(self._lanes)])
-        versions = {name: next(replies) for name in MODELS}
+        versions = {name: next(replies) for name in LEARNED_FROM}
         judged = {identifier: next(replies) for identifier in experiments}
         sums: dict[str, dict[str, int]] = {}
         for identifier in campaigns:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import cast
 
 import msgspec
 import redis
 
 from config.definitions import Goal
-from config.topics import INPUT_NAMES
 from models.features.goals import as_matrix, raw, reasons
 from models.goals import Goals
-from models.identity import MAX_HOPS
-from models.lane import decode_state
 from models.learners.goal_scores import NAME, GoalScores
-from models.profile.codec import decode_profile
-from models.profile.moved import MovedError
 from models.profile.state import Profile
-from models.wire import lane_of
-from services.state import keys
-from services.state.redis_lane import translated
+from services.state.people import find_person
 from services.state.snapshots import SnapshotReader
 
 
@@ -93,21 +85,10 @@ class PropensityReader:
         IncompatibleSnapshotError
             The newest snapshot is of another version of the code.
         """
-        for _ in range(MAX_HOPS):
-            lane = lane_of(user, self._lanes)
-            with translated():
-                packed = cast(bytes | None, self._client.get(keys.profile(lane, user)))
-                state = cast(bytes | None, self._client.get(keys.state(lane)))
-            try:
-                profile = None if packed is None else decode_profile(packed)
-                break
-            except MovedError as away:
-                user = away.redirect.to
-        else:
+        found = find_person(self._client, self._lanes, user)
+        if found is None:
             return None
-        if profile is None:
-            return None
-        at_ms = max(decode_state(state, len(INPUT_NAMES)).watermark, profile.last_seen_ms)
+        user, profile, at_ms = found
         scores = self._newest()
         return Told(user, at_ms, scores.version, told(profile, at_ms // 1000, Goals(tuple(goals), scores)))
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import structlog
 
+from models import facts
 from models.brain import Brain
 from models.errors import IncompatibleSnapshotError
+from models.facts import Facts
 from models.learners import goal_scores, linear, rules, sentiment
 from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.contest import ONLINE
@@ -21,7 +27,7 @@ from services.state.registry import ModelRegistry
 from services.state.snapshots import SnapshotReader
 
 log = structlog.get_logger()
-MODELS = (linear.NAME, recs.NAME, goal_scores.NAME, bandit.NAME, sentiment.NAME, rules.NAME)
+MODELS = (linear.NAME, recs.NAME, goal_scores.NAME, bandit.NAME, sentiment.NAME, rules.NAME, *facts.NAMES)
 
 
 class ServedModels:
@@ -37,6 +43,7 @@ class ServedModels:
         self._registry = ModelRegistry(client, linear.NAME)
         self._refused = ""
         self._refused_goals = self._refused_texts = self._refused_rules = 0
+        self._refused_facts: dict[str, int] = {}
 
     def take(self, brain: Brain, *, anew: bool = False) -> Brain:
         """The same brain with the models that serve now; `brain` itself when nothing has changed.
@@ -63,7 +70,8 @@ class ServedModels:
             chooser = Bandit.from_envelope(self._reader.load(bandit.NAME, version)) if version else Bandit()
         opinions = self._opinions(brain.opinions, latest.get(sentiment.NAME, 0), anew=anew)
         together = self._rules(brain.rules, latest.get(rules.NAME, 0), anew=anew)
-        found = (churn, offers, goals, chooser, opinions, together)
+        learned = self._facts(brain.facts, latest, anew=anew)
+        found = (churn, offers, goals, chooser, opinions, together, learned)
         if all(one is other for one, other in zip(found, brain.models, strict=True)):
             return brain
         return brain.with_models(*found)
@@ -91,6 +99,22 @@ class ServedModels:
                 self._refused_texts = version
                 log.warning("sentiment_refused", serving=current.version, error=str(error))
             return current
+
+    def _facts(self, current: Facts, latest: Mapping[str, int], *, anew: bool) -> Facts:
+        """What learn and the batch jobs published last; where one cannot be read, what serves now goes on."""
+        newer: dict[str, Any] = {}
+        for name, version in current.versions.items():
+            wanted = latest.get(name, 0)
+            if wanted == version and not anew:
+                continue
+            try:
+                envelope = self._reader.load(name, wanted) if wanted else None
+                newer[name] = getattr(Facts(), name) if envelope is None else facts.READERS[name](envelope)
+            except IncompatibleSnapshotError as error:
+                if wanted != self._refused_facts.get(name):
+                    self._refused_facts[name] = wanted
+                    log.warning("snapshot_refused", model=name, serving=version, error=str(error))
+        return replace(current, **newer) if newer else current
 
     def _goals(self, current: GoalScores, version: int, *, anew: bool) -> GoalScores:
         """What learn published last; where that cannot be read, what serves now goes on."""

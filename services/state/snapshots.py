@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
 
-from models.errors import IncompatibleSnapshotError
+from models.errors import IncompatibleSnapshotError, TransientError
 from models.learners.envelope import Envelope
 from services.state import keys
 from services.state.cluster import get_many
 from services.state.redis_lane import translated
+
+TRIES = 20
 
 
 class SnapshotReader:
@@ -52,3 +54,26 @@ class SnapshotReader:
         if data is None:
             raise IncompatibleSnapshotError(f"snapshot {version} of {name} is not in Redis (any more)")
         return Envelope.from_bytes(data, name=name)
+
+
+def publish_snapshot(client: redis.Redis, name: str, make: Callable[[int], Envelope]) -> Envelope:
+    """Store a new version of what a batch job made, and make it the newest; its number is the next that is free.
+
+    Parameters
+    ----------
+    make : the envelope with a given version.
+
+    Raises
+    ------
+    TransientError
+        Redis is away.
+    """
+    for _ in range(TRIES):
+        envelope = make(SnapshotReader(client).latest([name]).get(name, 0) + 1)
+        with translated():
+            taken = not client.set(keys.snapshot(name, envelope.version), envelope.to_bytes(), nx=True)
+            # Taken: somebody else has just written it, or stopped between the two writes.
+            client.set(keys.snapshot_latest(name), envelope.version)
+        if not taken:
+            return envelope
+    raise TransientError(f"others publish versions of {name} all the time")

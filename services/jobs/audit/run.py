@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import msgspec
 
 from config.settings import Settings
 from config.topics import INPUT_NAMES, MESSAGES
+from models import facts
 from models.brain import Brain
 from models.errors import IncompatibleSnapshotError
+from models.facts import Facts
 from models.lane import decode_fence, decode_state
 from models.learners import batch, linear
 from models.learners.batch import BatchModel, ChurnScorer
@@ -59,6 +63,7 @@ class Brains:
         self._bandits: dict[int, Bandit] = {0: Bandit()}
         self._rules: dict[int, Rules] = {0: Rules()}
         self._opinions: dict[int, Opinions] = {0: Opinions(read_lexicon)}
+        self._facts = Facts()
 
     def __call__(self, policy: str, versions: Mapping[str, int]) -> Brain:
         """Brain of these versions.
@@ -89,6 +94,7 @@ class Brains:
             self._opinions = {0: first, texts: first.next(self._reader.load("sentiment", texts))}
         if rules not in self._rules:
             self._rules = {0: self._rules[0], rules: Rules.from_envelope(self._reader.load("rules", rules))}
+        learned = self._facts = self._of(self._facts, versions)
         models = (
             churn,
             self._recs[recs],
@@ -96,11 +102,22 @@ class Brains:
             self._bandits[chooser],
             self._opinions[texts],
             self._rules[rules],
+            learned,
         )
         if all(one is other for one, other in zip(models, base.models, strict=True)):
             return base
         brain = self._policies[policy] = base.with_models(*models)
         return brain
+
+    def _of(self, known: Facts, versions: Mapping[str, int]) -> Facts:
+        """Facts of these versions; a journal of before names none."""
+        other: dict[str, Any] = {}
+        for name, version in known.versions.items():
+            wanted = versions.get(name, 0)
+            if wanted != version:
+                empty = getattr(Facts(), name)
+                other[name] = facts.READERS[name](self._reader.load(name, wanted)) if wanted else empty
+        return replace(known, **other) if other else known
 
     def _scorer(self, name: str, version: int) -> ChurnScorer:
         rule = (linear.NAME, 0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from config.settings import Settings
-from config.topics import MODELS
+from config.topics import LEARNED_FROM
 from models.errors import KairosError
 from models.learners.contest import ONLINE
 from services.jobs.doctor.finding import Finding, bad, ok, warn
@@ -106,7 +106,7 @@ def _lanes(settings: Settings, client: Client) -> Iterator[Finding]:
 
 def _models(client: Client, now_ms: int) -> Iterator[Finding]:
     reader = SnapshotReader(client)
-    for name, version in sorted(reader.latest(MODELS).items()):
+    for name, version in sorted(reader.latest(tuple(LEARNED_FROM)).items()):
         try:
             age_ms = now_ms - reader.load(name, version).created_ms
         except KairosError as error:

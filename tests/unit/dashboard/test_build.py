@@ -13,6 +13,7 @@ from config.definitions import Campaign, Definitions, Goal
 from models.lane import LaneState
 from services.dashboard import context, outcomes
 from services.dashboard.build import (
+    MODEL_TITLES,
     build_away,
     build_clock,
     build_lag,
@@ -24,6 +25,7 @@ from services.dashboard.build import (
 )
 from services.dashboard.context import PageContext, Sample
 from services.dashboard.ledger import build_funnels, build_proof
+from services.dashboard.render import render
 from services.dashboard.status import away_status
 from services.state.live import RawLive, Snapshot
 
@@ -257,7 +259,32 @@ def test_a_goal_says_how_good_its_scores_were_as_they_were_served() -> None:
     asks_otherwise = goal.model_copy(update={"horizon_ms": 1})
     del asks_otherwise.__dict__["code"]
     assert not build_models(raw, (asks_otherwise,))[-1].learned
-    assert len(build_models(raw, (goal.model_copy(update={"enabled": False}),))) == 2
+    assert len(build_models(raw, (goal.model_copy(update={"enabled": False}),))) == len(MODEL_TITLES)
+
+
+def test_value_and_segments_say_whether_they_learned() -> None:
+    meta = {"learned": True, "examples": 900, "first_label_ms": 1_267_615_920_000, "horizon_days": 90}
+    rows = [
+        {"name": "new", "share": 0.3, "recency_days": 5.0, "purchase_days": 1.0, "money": 20.0},
+        {"name": "lapsed", "share": 0.7, "recency_days": 150.0, "purchase_days": 1.2, "money": 35.0},
+    ]
+    snapshots = {
+        "value": Snapshot("value", 4, NOW, meta=meta),
+        "segments": Snapshot("segments", 2, NOW, meta={"learned": True, "segments": rows}),
+    }
+    found = page(RawLive(snapshots=snapshots, workers=(decide(snapshots={"value": 3}),)))
+    (row,) = [one for one in found.models if one.name == "value"]
+    assert (row.version, row.in_use, row.learned) == (4, 3, True)
+    assert row.words == "learned since 3 Mar 2010, from 900 known outcomes; money of 90 days"
+    assert [(one.name, one.share) for one in found.segments] == [("lapsed", 0.7), ("new", 0.3)]
+    html = render("segments", found)
+    assert "70 %" in html
+    assert "lapsed" in html
+    young = page(RawLive())
+    assert young.segments == ()
+    assert [one.words for one in young.models if one.name == "value"] == [
+        "not learned yet: each customer's own pace is told; 0 known outcomes so far"
+    ]
 
 
 def test_a_tail_item_without_its_fields_is_shown_as_far_as_it_goes() -> None:

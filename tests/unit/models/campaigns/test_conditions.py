@@ -7,6 +7,7 @@ import pytest
 from models.campaigns.conditions import USER_FIELDS, Conditions, compile_condition, condition_fault
 from models.campaigns.view import user_view
 from models.errors import ConfigurationError
+from models.facts import Facts
 from models.profile.state import Profile
 
 CONTEXT: dict[str, Any] = {
@@ -121,15 +122,15 @@ def test_faults_are_placed_and_remedied(text: str, line: int, message: str, reme
 
 
 def test_the_view_of_a_profile_has_exactly_the_documented_fields() -> None:
-    assert tuple(user_view(Profile(), 0)) == USER_FIELDS
+    assert tuple(user_view(Profile(), 0, facts=Facts())) == USER_FIELDS
 
 
 def test_a_view_of_some_fields_is_part_of_the_whole() -> None:
     profile = Profile(orders=2, last_order_ms=86_400_000, sessions=3)
-    whole = user_view(profile, 2 * 86_400_000)
+    whole = user_view(profile, 2 * 86_400_000, facts=Facts())
     assert whole["days_since_order"] == 1.0
     for name in USER_FIELDS:
-        assert user_view(profile, 2 * 86_400_000, frozenset({name})) == {name: whole[name]}
+        assert user_view(profile, 2 * 86_400_000, frozenset({name}), facts=Facts()) == {name: whole[name]}
 
 
 TOGETHER = [
