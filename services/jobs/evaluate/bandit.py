@@ -15,7 +15,7 @@ import pyarrow as pa
 from models.errors import ConfigurationError
 from models.offers.off_policy import dr, ips, snips
 from models.offers.thompson import Thompson
-from services.jobs.evaluate.tables import parse_columns, read_table
+from services.jobs.evaluate.tables import MOST_MONEY, no_number, parse_columns, read_table
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -280,10 +280,11 @@ def _numbers(table: pa.Table, name: str, path: Path) -> FloatArray:
     try:
         found = np.asarray(table[name].cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ConfigurationError(f"column {name!r} is not a number: {error}", where=str(path)) from error
-    bad = np.flatnonzero(~np.isfinite(found))
+        raise no_number(table[name], name, str(path)) from error
+    bad = np.flatnonzero(~(np.abs(found) <= MOST_MONEY))
     if len(bad):
-        raise ConfigurationError(f"row {bad[0] + 1}: column {name!r} has no finite number", where=str(path))
+        told = "has no finite number" if not np.isfinite(found[bad[0]]) else f"has {found[bad[0]]}, which is too much"
+        raise ConfigurationError(f"row {bad[0] + 1}: column {name!r} {told}", where=str(path))
     return found
 
 

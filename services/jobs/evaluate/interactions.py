@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import ConfigurationError
-from services.jobs.evaluate.tables import column_of, ids_of, parse_columns, read_table, times_of, where
+from services.jobs.evaluate.tables import check_span, column_of, ids_of, parse_columns, read_table, times_of, where
 
 NO_TIME = int(np.iinfo(np.int64).min)
 
@@ -53,6 +53,10 @@ def read_interactions(path: Path, columns: str, conditions: Sequence[str], wante
     user, item, at = wanted[0], wanted[-2], wanted[-1]
     users, items = ids_of(column_of(table, mapping[user])), ids_of(column_of(table, mapping[item]))
     times = times_of(column_of(table, mapping[at]), mapping[at])
+    timed = np.flatnonzero(times != NO_TIME)
+    if len(timed):
+        kept = " of those that --where keeps" if conditions else ""
+        check_span(times, timed[np.argsort(times[timed], kind="stable")], path, mapping[at], kept)
     names = [""] * table.num_rows
     if mapping["name"] in table.column_names:
         names = ["" if value is None else str(value) for value in table[mapping["name"]].to_pylist()]

@@ -61,19 +61,52 @@ def read_table(path: Path) -> pa.Table:
     ConfigurationError
         The file is missing, unreadable or of an unknown format.
     """
-    name = path.name.lower().removesuffix(".gz")
     try:
-        if name.endswith((".parquet", ".pq")):
-            return parquet.read_table(path)
-        if name.endswith((".csv", ".tsv", ".txt")):
-            parse = csv.ParseOptions(delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True)
+        table = _read(path)
+        names = list(table.column_names)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("the names of the columns are not UTF-8", where=str(path), remedy=_UTF_8) from error
+    except (OSError, pa.ArrowException) as error:
+        told = " ".join(str(error).split())[:300]
+        raise ConfigurationError(f"cannot read it: {told}", where=str(path)) from error
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ConfigurationError(f"columns of the same name: {', '.join(twice)}", where=str(path), remedy="rename one")
+    for name in names:
+        if pa.types.is_binary(table[name].type) or pa.types.is_large_binary(table[name].type):
+            _refuse_bytes(table[name], name, path)
+    return table
+
+
+_UTF_8: Final = "save the file as UTF-8"
+
+
+def _read(path: Path) -> pa.Table:
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith((".parquet", ".pq")):
+        return parquet.read_table(path)
+    if name.endswith((".csv", ".tsv", ".txt")):
+        parse = csv.ParseOptions(delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True)
+        try:
             return csv.read_csv(path, parse_options=parse)
-        if name.endswith((".jsonl", ".ndjson", ".json")):
-            with pa.input_stream(str(path)) as stream:
-                return json.read_json(stream)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ConfigurationError(f"cannot read it: {error}", where=str(path)) from error
+        except pa.ArrowInvalid:
+            # Again in one thread, which knows the number of the row: for the message.
+            return csv.read_csv(path, parse_options=parse, read_options=csv.ReadOptions(use_threads=False))
+    if name.endswith((".jsonl", ".ndjson", ".json")):
+        with pa.input_stream(str(path)) as stream:
+            return json.read_json(stream)
     raise ConfigurationError("unknown format", where=str(path), remedy="a .csv, .parquet or .jsonl file, plain or .gz")
+
+
+def _refuse_bytes(values: pa.ChunkedArray, name: str, path: Path) -> None:
+    """What is no text in UTF-8 is read as bytes: every text of the column would be another one."""
+    for row, value in enumerate(values.to_pylist(), start=1):
+        try:
+            (value or b"").decode()
+        except UnicodeDecodeError as error:
+            message = f"column {name!r}, row {row}: {bytes(value)[:20]!r} is not UTF-8"
+            raise ConfigurationError(message, where=str(path), remedy=_UTF_8) from error
+    raise ConfigurationError(f"column {name!r} holds bytes, not text or numbers", where=str(path), remedy=_UTF_8)
 
 
 def parse_columns(text: str, wanted: Sequence[str]) -> dict[str, str]:
@@ -213,10 +246,24 @@ def product_of(table: pa.Table, expression: str) -> npt.NDArray[np.float64]:
         values = column_of(table, name.strip())
         try:
             numbers = values.cast(pa.float64(), safe=False)
-        except pa.ArrowInvalid as error:
-            raise ConfigurationError(f"column {name!r} is not a number: {error}") from error
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise no_number(values, name.strip()) from error
         product = product * numbers.to_numpy(zero_copy_only=False)
     return product
+
+
+def no_number(values: pa.ChunkedArray, name: str, place: str = "") -> ConfigurationError:
+    """Say which value of a column is no number."""
+    for row, value in enumerate(values.to_pylist(), start=1):
+        try:
+            float("nan" if value is None else value)
+        except (TypeError, ValueError):
+            return ConfigurationError(
+                f"column {name!r}, row {row}: {str(value)[:50]!r} is not a number",
+                where=place,
+                remedy="correct it, or leave the field empty",
+            )
+    return ConfigurationError(f"column {name!r} is not a number", where=place)
 
 
 def times_of(values: pa.ChunkedArray, name: str, kept: str = "") -> IntArray:

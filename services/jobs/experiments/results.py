@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models.errors import ConfigurationError
 from models.experiments.adjust import post_stratified
 from models.experiments.document import Document, bounds, card_document
 from models.experiments.fixed import welch
@@ -34,7 +35,12 @@ def read_trial(path: Path, options: Options) -> Trial:
         refuse("no_rows", "there is no row", str(path))
     if options.variant not in columns:
         refuse("unknown_column", f"no column {options.variant!r} (columns: {', '.join(columns)})", str(path))
-    return checked(read_sums(columns, options) if is_sums(columns) else read_users(columns, options), options)
+    try:
+        return checked(read_sums(columns, options) if is_sums(columns) else read_users(columns, options), options)
+    except ConfigurationError as error:
+        if error.where:
+            raise
+        raise ConfigurationError(error.message, where=str(path), remedy=error.remedy) from error
 
 
 def results(

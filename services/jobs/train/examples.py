@@ -119,7 +119,7 @@ def from_file(path: Path) -> Examples:
     vectors = [row["x"] if "x" in names else [row[name] for name in RAW_NAMES] for row in rows]
     raw = np.full((len(rows), len(RAW_NAMES)), np.nan)
     for number, vector in enumerate(vectors):
-        if vector is None or len(vector) != len(RAW_NAMES):
+        if not isinstance(vector, list) or len(vector) != len(RAW_NAMES):
             raise ConfigurationError(f"row {number + 1}, column x: not {len(RAW_NAMES)} numbers", where=place)
         for column, value in enumerate(vector):
             raw[number, column] = _number(value, number + 1, RAW_NAMES[column], place)
@@ -201,6 +201,8 @@ def _whole(rows: list[dict[str, Any]], name: str, place: str) -> IntArray:
     found = []
     for number, row in enumerate(rows, 1):
         value = row[name]
+        if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+            value = int(value)  # one text among them makes texts of a whole column
         if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
             found.append(int(value))
         else:

@@ -99,7 +99,7 @@ def test_columns_are_read_as_action_reward_propensity_and_context(tmp_path: Path
         ("action,reward,propensity\na,1,0.5\n,1,0.5\n", "row 2 has no action"),
         ("action,reward,propensity\na,1,0.5\na,1,0.5\n", "one action only"),
         ("action,reward,propensity\na,1,0.5\n", "1 rows are no log"),
-        ("action,reward,propensity\na,x,0.5\nb,1,0.5\n", "'reward' is not a number"),
+        ("action,reward,propensity\na,x,0.5\nb,1,0.5\n", "'reward', row 1: 'x' is not a number"),
         ("action,reward,propensity\na,,0.5\nb,1,0.5\n", "row 1: column 'reward'"),
     ],
 )
