@@ -9,7 +9,7 @@ import xxhash
 
 from config.definitions import Churn
 from models.decisions import Cause, ChurnAlert, ChurnExample, Reason, effect_id
-from models.features.churn import as_matrix, raw_churn, reasons
+from models.features.churn import RECENT_HALF_LIFE_DAYS, as_matrix, raw_churn, reasons
 from models.learners.batch import ChurnScorer
 from models.outcome import Outcome, ScoreRow
 from models.profile.state import MILLION, Profile, Sample
@@ -96,17 +96,47 @@ def next_order_days(sample: Sample, later: list[Sample], profile: Profile) -> in
     Notes
     -----
     Nothing is stored for it. The first later state with more purchase days holds the order. With one day more the date
-    is exact. With n more, the last of them is known and the first is set where the first of n evenly spread days lies.
+    is exact. With n more, the last of them is known, and how far the others lie before it follows from the decayed
+    count of purchase days, as if they were evenly spread: of two the first is known to a day or two.
     """
     day, days = sample.at // DAY_S, sample.x[1]
-    states = [(one.at // DAY_S - one.x[0], one.x[1], one.at // DAY_S) for one in later]
-    states.append((profile.last_order_ms // 1000 // DAY_S, profile.purchase_days, 0))
-    since = day
-    for last, known, seen in states:
-        if known > days:
-            return max(0, since - day + (last - since) // (known - days)) if last > since else max(0, last - day)
-        since = seen
-    return max(0, profile.last_order_ms // 1000 // DAY_S - day)  # on a day that had an order already
+    states = [(one.at // DAY_S, one.x) for one in later]
+    last_day = profile.last_order_ms // 1000 // DAY_S
+    states.append((last_day, [0, profile.purchase_days, 0, 0, round(profile.recent_purchases * 100)]))
+    since, before = day, sample.x
+    for seen, x in states:
+        more = x[1] - days
+        if more > 0:
+            last = seen - x[0]
+            if more == 1 or last <= since:
+                return max(0, last - day)
+            silent = last - (since - before[0])
+            others = (x[4] - before[4] * 2.0 ** (-silent / RECENT_HALF_LIFE_DAYS)) / 100.0 - 1.0
+            return max(0, last - _spread(others, more - 1, last - since) - day)
+        since, before = seen, x
+    return max(0, last_day - day)  # on a day that had an order already
+
+
+def _spread(decayed: float, count: int, most: int) -> int:
+    """How many days before the last purchase day the first of `count` others lies, at most `most`, if evenly spread.
+
+    Parameters
+    ----------
+    decayed : their decayed count at the last one.
+
+    Examples
+    --------
+    >>> _spread(0.5, 1, 90), _spread(0.5 + 0.25, 2, 130), _spread(0.1, 1, 14)
+    (60, 120, 14)
+    """
+    low, high = 0.0, most / count
+    for _ in range(20):
+        middle = (low + high) / 2
+        if sum(2.0 ** (-middle * place / RECENT_HALF_LIFE_DAYS) for place in range(1, count + 1)) > decayed:
+            low = middle
+        else:
+            high = middle
+    return min(most, round(high * count))
 
 
 def take_sample(row: ScoreRow) -> None:

@@ -41,11 +41,11 @@ class Value:
 
     Notes
     -----
-    Whether: logistic regression. How much and when: linear regression of the logarithm on those who bought, so that one
-    large customer does not move the weights. ``E[money] = P(buys) exp(mu) c``, where `c` is the running ratio of
-    what was spent to ``exp(mu)`` as it was served. The customer's own recent pace times the own order value (see
-    :func:`models.features.churn.recent_money`) says the money in another way; both are averaged, weighted by their
-    rolling absolute error. Labels are known at the end of the horizon.
+    Whether: logistic regression. How much: linear regression of the logarithm on those who bought, so that one large
+    customer does not move the weights. When: linear regression of the days. ``E[money] = P(buys) exp(mu) c``, where `c`
+    is the running ratio of what was spent to ``exp(mu)`` as it was served. The customer's own recent pace times the own
+    order value (see :func:`models.features.churn.recent_money`) says the money in another way; both are averaged,
+    weighted by their rolling absolute error. Labels are known at the end of the horizon.
 
     References
     ----------
@@ -97,7 +97,7 @@ class Value:
                 self._spent = self._spent * LEVEL_DECAY + ratio
                 self._expected = self._expected * LEVEL_DECAY + 1.0
             self.amount.learn_one(x, float(np.log1p(max(money, 0.0))))
-            self.gap.learn_one(x, float(np.log1p(days)))
+            self.gap.learn_one(x, float(days))
         self.returns.learn_one(x, int(days is not None))
 
     @property
@@ -115,7 +115,7 @@ class Value:
         if not self.amount.count:
             return Values(returns, own.copy(), np.full(len(x), np.nan))
         share = self.weight_of_own
-        days = np.expm1(np.clip(self.gap.predict_many(x), 0.0, MOST_LOG))
+        days = np.maximum(self.gap.predict_many(x), 0.0)
         return Values(returns, (1.0 - share) * self._by_model(x) + share * own, days)
 
     def _by_model(self, x: FloatArray) -> FloatArray:

@@ -34,7 +34,7 @@ class ValuePayload(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    returns, amount, gap : log-odds of an order, logarithm of the money and of the days of those who order.
+    returns, amount, gap : log-odds of an order, logarithm of the money and the days of those who order.
     level : ratio of what is spent to the exponential of `amount`. own_share : weight of the customer's own pace.
     learned : whether it is to be served. examples, buyers : labels, and how many of them ordered.
     """
@@ -135,9 +135,8 @@ class ValueScores:
         if payload is None or not payload.learned:
             return Expected(round(own, 2), by_own_gap(raw), round(own, 2))
         x = churn.expand(row)
-        returns = float(sigmoid(self._returns.log_odds(x))[0])
-        amount = float(np.exp(min(_linear(self._amount, x), MOST_LOG))) * payload.level
-        days = float(np.expm1(min(max(_linear(self._gap, x), 0.0), MOST_LOG)))
+        returns, amount = self._parts(x, payload.level)
+        days = max(_linear(self._gap, x), 0.0)
         money = (1.0 - payload.own_share) * returns * amount + payload.own_share * own
         return Expected(
             round(money, 2),
@@ -146,6 +145,17 @@ class ValueScores:
             round(returns, 4),
             round(amount, 2),
         )
+
+    def by_model(self, x: FloatArray) -> float:
+        """Money by what was learned alone, of one row of expanded features; before the own pace is averaged in."""
+        assert self.payload is not None
+        returns, amount = self._parts(x, self.payload.level)
+        return returns * amount
+
+    def _parts(self, x: FloatArray, level: float) -> tuple[float, float]:
+        """Probability of an order, and the money if there is one."""
+        amount = float(np.exp(min(_linear(self._amount, x), MOST_LOG))) * level
+        return float(sigmoid(self._returns.log_odds(x))[0]), amount
 
 
 def by_own_gap(raw: Sequence[int]) -> float:

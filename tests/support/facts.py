@@ -18,7 +18,7 @@ def value_of(money: float, days: float = 9.0, version: int = 5) -> ValueScores:
         horizon_days=90,
         returns=Part(_NAUGHT, 0.0),
         amount=Part(_NAUGHT, math.log(2 * money)),
-        gap=Part(_NAUGHT, math.log1p(days)),
+        gap=Part(_NAUGHT, days),
         level=1.0,
         own_share=0.0,
         learned=True,

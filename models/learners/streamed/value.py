@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from models.decisions import ChurnExample
 from models.errors import IncompatibleSnapshotError
 from models.features import churn
+from models.learners.base import FloatArray
 from models.learners.model import Model
 from models.learners.second_order import SecondOrderLogistic
-from models.learners.value import NAME, Value
+from models.learners.value import LEVEL_DECAY, NAME, TEMPERATURE, Value
 from models.learners.value_scores import MINOR, SCHEMA, SHIPPED_HORIZON_DAYS, Part, ValuePayload, ValueScores
 
 MIN_EXAMPLES: Final = 500
 MIN_BUYERS: Final = 50
+# Moments of a horizon at which what was learned is kept.
+SERVED: Final = 30
 
 
 class ValueModel(Model):
@@ -23,8 +29,10 @@ class ValueModel(Model):
 
     Notes
     -----
-    Labels are known at the end of the horizon, like those of churn. A shop that changes the horizon in `churn.yaml`
-    begins anew: money of 60 days says nothing exact of 90.
+    Labels are known at the end of the horizon, like those of churn. What was learned and the customer's own pace are
+    averaged by how well each did **as it was served**: what was learned is kept as it stood at `SERVED` moments of the
+    last horizon, and a label judges the one of its time. Until one was judged, the own pace alone is served. A shop
+    that changes the horizon in `churn.yaml` begins anew: money of 60 days says nothing exact of 90.
     """
 
     schema = SCHEMA
@@ -35,6 +43,9 @@ class ValueModel(Model):
         self.value = Value(len(churn.FEATURE_NAMES))
         self.buyers = 0
         self.first_label_ms: int | None = None
+        # Rolling absolute errors of what was learned and of the own pace; what was served from when on.
+        self._errors: FloatArray = np.zeros(2)
+        self._served_from: list[tuple[int, ValuePayload]] = []
         self._decode = msgspec.json.Decoder(ChurnExample).decode
 
     def learn(self, value: bytes) -> None:
@@ -52,10 +63,12 @@ class ValueModel(Model):
         if horizon_days != self.horizon_days:
             self.horizon_days = horizon_days
             self.value, self.buyers, self.first_label_ms = Value(len(churn.FEATURE_NAMES)), 0, None
+            self._errors, self._served_from = np.zeros(2), []
         raw = churn.as_matrix([example.x])
-        own = float(churn.recent_money(raw, horizon_days)[0]) / MINOR
+        x, own = churn.expand(raw)[0], float(churn.recent_money(raw, horizon_days)[0]) / MINOR
+        self._judge(example, x, own)
         days = None if example.next_order_days is None else float(example.next_order_days)
-        self.value.learn_one(churn.expand(raw)[0], own, example.spent_minor / MINOR, days)
+        self.value.learn_one(x, own, example.spent_minor / MINOR, days)
         self.buyers += days is not None
         if self.first_label_ms is None:
             self.first_label_ms = example.known_at
@@ -64,6 +77,15 @@ class ValueModel(Model):
     def learned(self) -> bool:
         """Whether enough is known; until then the customer's own pace is served."""
         return self.value.count >= MIN_EXAMPLES and self.buyers >= MIN_BUYERS
+
+    @property
+    def own_share(self) -> float:
+        """Weight of the own pace in the money: 1 until what was learned was judged."""
+        best = float(self._errors.min())
+        if best <= 0.0:
+            return 1.0
+        raw = np.exp((1.0 - self._errors / best) / TEMPERATURE)
+        return float(raw[1] / raw.sum())
 
     def scores(self) -> ValueScores:
         """Return what is served now."""
@@ -79,7 +101,7 @@ class ValueModel(Model):
             "buyers": self.buyers,
             "first_label_ms": self.first_label_ms,
             "horizon_days": self.horizon_days,
-            "own_share": round(self.value.weight_of_own, 3),
+            "own_share": round(self.own_share, 3),
         }
 
     def snapshot(self) -> dict[str, Any]:
@@ -88,6 +110,8 @@ class ValueModel(Model):
             "buyers": self.buyers,
             "first_label_ms": self.first_label_ms,
             "horizon_days": self.horizon_days,
+            "errors": self._errors.copy(),
+            "served": [[at, msgspec.to_builtins(payload)] for at, payload in self._served_from],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -95,8 +119,22 @@ class ValueModel(Model):
             self.value.restore(state["value"])
             self.buyers, self.first_label_ms = state["buyers"], state["first_label_ms"]
             self.horizon_days = state["horizon_days"]
+            # States of before judged otherwise: they begin to judge anew.
+            self._errors = state.get("errors", np.zeros(2)).copy()
+            self._served_from = [(at, msgspec.convert(one, ValuePayload)) for at, one in state.get("served", [])]
         except KeyError as error:
             raise IncompatibleSnapshotError(f"state of {NAME} without {error}") from error
+
+    def _judge(self, example: ChurnExample, x: FloatArray, own: float) -> None:
+        """Take the errors of what was served when the customer was scored, and keep what is served now."""
+        place = bisect_right(self._served_from, example.at, key=itemgetter(0)) - 1
+        if place >= 0:
+            said = ValueScores(self._served_from[place][1]).by_model(x[None])
+            errors = np.abs(np.array([said, own]) - (example.spent_minor or 0) / MINOR)
+            self._errors = self._errors * LEVEL_DECAY + errors
+        last = self._served_from[-1][0] if self._served_from else 0
+        if self.learned and example.known_at - last >= self.horizon_days * churn.DAY_MS // SERVED:
+            self._served_from = [*self._served_from[-SERVED:], (example.known_at, self._served())]
 
     def _served(self) -> ValuePayload:
         value = self.value
@@ -107,7 +145,7 @@ class ValueModel(Model):
             amount=_part(value.amount),
             gap=_part(value.gap),
             level=value.level,
-            own_share=value.weight_of_own,
+            own_share=self.own_share,
             learned=self.learned,
             examples=value.count,
             buyers=self.buyers,

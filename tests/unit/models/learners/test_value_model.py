@@ -66,16 +66,28 @@ def test_what_is_served_is_what_the_learner_says() -> None:
         raw = churn.as_matrix([one.x])
         said = learner.score(churn.expand(raw), churn.recent_money(raw, 90) / 100.0)
         told = scores.expected(one.x)
-        assert told.money == pytest.approx(said.money[0], abs=0.01)
         assert told.days == pytest.approx(min(said.days[0], 90.0), abs=0.06)
         assert told.returns == pytest.approx(said.returns[0], abs=1e-4)
         assert told.if_returns is not None
-        parts = (1 - learner.weight_of_own) * said.returns[0] * told.if_returns + learner.weight_of_own * told.own
+        parts = (1 - model.own_share) * said.returns[0] * told.if_returns + model.own_share * told.own
         assert told.money == pytest.approx(parts, abs=0.02)
 
 
+def test_the_own_pace_is_served_until_what_was_learned_was_judged_as_it_was_served() -> None:
+    """A label tells of what was served a horizon before: nothing is judged by a model that knew later labels."""
+    found = examples(6000)
+    known = sorted(found, key=lambda one: one.known_at)
+    young = taught(known[:3000])
+    assert young.own_share == 1.0, "75 days of examples: none was scored by what was learned"
+    told = young.scores().expected([3, 10, 30_000, 300, 200])
+    assert told.money == told.own
+    old = taught(known)
+    assert 0.0 < old.own_share < 0.9
+    assert len(old.snapshot()["served"]) <= 32
+
+
 def test_it_learns_who_spends_more() -> None:
-    scores = taught(examples(3000)).scores()
+    scores = taught(examples(6000)).scores()
     fresh, gone = scores.expected([3, 10, 30_000, 300, 200]), scores.expected([140, 1, 1_000, 140, 20])
     assert fresh.money > 5 * gone.money
     assert fresh.returns is not None
