@@ -42,7 +42,7 @@ JOURNAL = Topic("journal", "one entry per committed batch: what was applied, in 
 DEAD_LETTERS = Topic("dead-letters", "records that were refused: where they lay, why, and the record itself")
 VERDICTS = Topic("verdicts", "each change of an experiment's verdict or status", partitions=1, retention_ms=-1)
 TRAINING = Topic(
-    "training", "labelled examples; partition 0 churn, 1 baskets, offers and reviews, 2 goals", partitions=3
+    "training", "labelled examples; partition 0 churn, 1 baskets, offers, reviews and stock, 2 goals", partitions=3
 )
 
 INPUTS: tuple[Topic, ...] = (CLICKSTREAM, PURCHASES, PROFILES, FEEDBACK)
@@ -60,6 +60,7 @@ TRAINING_ALONG = {
     "rules": "recs",
     "segments": "churn",
     "sentiment": "recs",
+    "stock": "recs",
     "value": "churn",
 }
 # Partition by model, of all of them; each is one file in models/learners/streamed.

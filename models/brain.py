@@ -22,11 +22,14 @@ from models.learners.batch import ChurnScorer
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.learners.opinions import Opinions
-from models.offers.answered import PROMOTIONS
+from models.offers.answered import PROMOTIONS, on_promotion
 from models.offers.bandit import NAME as BANDIT
 from models.offers.bandit import Bandit
 from models.offers.pairs import Rules
 from models.offers.recs import Recs
+from models.offers.stock import CHANGED as STOCK_CHANGED
+from models.offers.stock import NAME as STOCK
+from models.offers.stock import Stock, changed
 from models.profile.state import Profile
 from models.profile.update import HANDLERS
 from models.wire import ALIASED, MERGED, Input
@@ -82,7 +85,7 @@ class Brain:
 
     Parameters
     ----------
-    definitions : what marketers wrote. churn, recs, goals, bandit, opinions, rules, facts : models; the rule and
+    definitions : what marketers wrote. churn, recs, goals, bandit, opinions, rules, facts, stock : models; the rule and
         nothing before anything was learned. What judges texts comes with a lexicon from whoever may read files.
     """
 
@@ -105,10 +108,12 @@ class Brain:
         "recs",
         "rules",
         "session_gap_ms",
+        "stock",
         "trials",
+        "without",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each model
         self,
         definitions: Definitions,
         churn: ChurnScorer | None = None,
@@ -118,6 +123,7 @@ class Brain:
         opinions: Opinions | None = None,
         rules: Rules | None = None,
         facts: Facts | None = None,
+        stock: Stock | None = None,
     ) -> None:
         self.definitions = definitions
         self.policy_version = definitions.version()
@@ -129,6 +135,7 @@ class Brain:
         asked = tuple(goal for goal in definitions.goals if goal.enabled)
         self.goals = Goals(asked, goals or GoalScores())
         self.rules = rules or Rules()
+        self.stock = stock or Stock()
         self._judge(opinions or Opinions())
         self.index = CampaignIndex(definitions)
         texts = {c.when for c in definitions.campaigns if c.when} | {o.when for o in definitions.offers if o.when}
@@ -145,6 +152,7 @@ class Brain:
         """Take what judges reviews, and which products are not recommended for them."""
         self.opinions = opinions
         self.disliked = opinions.disliked(self.definitions.policy.offers.min_sentiment)
+        self.without = self.disliked | self.stock.out
 
     def with_models(
         self,
@@ -155,6 +163,7 @@ class Brain:
         opinions: Opinions | None = None,
         rules: Rules | None = None,
         facts: Facts | None = None,
+        stock: Stock | None = None,
     ) -> Brain:
         """The same policies with other snapshots; what was compiled is shared."""
         other = object.__new__(Brain)
@@ -171,12 +180,16 @@ class Brain:
             other.rules = rules
         if facts is not None:
             other.facts = facts
+        if stock is not None and stock is not self.stock:
+            other.stock = stock
+            other.without = other.disliked | stock.out
         return other
 
     @property
-    def models(self) -> tuple[ChurnScorer, Recs, GoalScores, Bandit, Opinions, Rules, Facts]:
+    def models(self) -> tuple[ChurnScorer, Recs, GoalScores, Bandit, Opinions, Rules, Facts, Stock]:
         """What :meth:`with_models` was given."""
-        return self.churn, self.recs, self.goals.scores, self.bandit, self.opinions, self.rules, self.facts
+        goals = self.goals.scores
+        return self.churn, self.recs, goals, self.bandit, self.opinions, self.rules, self.facts, self.stock
 
     @property
     def versions(self) -> dict[str, int]:
@@ -191,6 +204,8 @@ class Brain:
         }
         if self.chooses:
             found[BANDIT] = self.bandit.version
+        if self.stock.version:
+            found[STOCK] = self.stock.version
         return found
 
     @property
@@ -221,16 +236,19 @@ def _plans(
     ledger = any(trial.of_orders for trial in trials.values())
     told = dict.fromkeys(REFUNDS, refunds) if refunds else {}
     offers = frozenset(definitions.policy.offers.decide_on)
-    told_of = FEEDBACK_NAMES | (PROMOTIONS if definitions.policy.offers.choose == "bandit" else frozenset())
-    every = {reviews.REVIEWED, *HANDLERS, *told_of, *metrics, *exposes, *index.names, *offers}
+    rare: dict[str, Callable[[Turn, Profile, Input], None]] = dict.fromkeys(FEEDBACK_NAMES, feedback)
+    rare |= {reviews.REVIEWED: reviews.on_event, STOCK_CHANGED: changed}
+    if definitions.policy.offers.choose == "bandit":
+        rare |= dict.fromkeys(PROMOTIONS, on_promotion)
+    every = {*HANDLERS, *rare, *metrics, *exposes, *index.names, *offers}
     every |= {goal.event for goal in asked.goals}
     if trials:
         every.add(VIEWED)
     found = {
         name: Plan(
             handler=HANDLERS.get(name),
-            rare=reviews.on_event if name == reviews.REVIEWED else feedback if name in told_of else None,
-            visit=name not in FEEDBACK_NAMES or name in VISITS,
+            rare=rare.get(name),
+            visit=name in VISITS or name not in FEEDBACK_NAMES | {STOCK_CHANGED},
             metrics=tuple(metrics.get(name, ())),
             exposes=tuple(exposes.get(name, ())),
             mark=_mark(exposes.get(name, ())),

@@ -278,6 +278,19 @@ class ReviewExample(msgspec.Struct, frozen=True):
     type: str = "review"
 
 
+class StockExample(msgspec.Struct, frozen=True):
+    """The shop tells whether a product is out of stock; `user`: who told it."""
+
+    topic: ClassVar[str] = "training"
+
+    id: str
+    user: str
+    at: int
+    item: str
+    out: bool
+    type: str = "stock"
+
+
 # Whose partition of `training` an example goes to (config.topics); a model that reads along learns from it, too.
 EXAMPLES: Mapping[type, str] = {
     ChurnExample: "churn",
@@ -285,6 +298,7 @@ EXAMPLES: Mapping[type, str] = {
     BasketExample: "recs",
     OfferExample: "recs",
     ReviewExample: "recs",
+    StockExample: "recs",
 }
 
 Effect = (
@@ -297,6 +311,7 @@ Effect = (
     | BasketExample
     | OfferExample
     | ReviewExample
+    | StockExample
 )
 
 

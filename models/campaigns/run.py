@@ -290,7 +290,7 @@ def _data(turn: Turn, profile: Profile, campaign: Campaign, at: int, extra: dict
             day=at // DAY_MS,
             size=MESSAGE_ITEMS,
             repeats=repeats,
-            without=turn.brain.disliked,
+            without=turn.brain.without,
             rules=turn.brain.rules,
         ):
             name, price_minor, _ = recs.items.get(one.item, ("", 0, ""))
@@ -320,10 +320,7 @@ def _sentence(campaign: Campaign, cause: Cause) -> str:
 
 
 def feedback(turn: Turn, profile: Profile, event: Input) -> None:
-    """What became of a message or an offer, counted once per message and stage."""
-    if event.name in answered.PROMOTIONS:
-        answered.on_promotion(turn, profile, event)
-        return
+    """What became of a message, counted once per message and stage."""
     campaign = event.properties.campaign_id
     if not campaign or campaign not in turn.brain.definitions.campaign_by_id:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Protocol
@@ -161,8 +162,11 @@ def added(places: IntArray, weights: FloatArray, size: int) -> FloatArray:
     return np.bincount(places, weights, minlength=size).astype(np.float64, copy=False)
 
 
-def find(shelf: Shelf, past: Past, day: int) -> Candidates | None:
-    """Candidates of a user on a day (since 1970), what was bought before among them; None while the shelf is empty."""
+def find(shelf: Shelf, past: Past, day: int, among: Sequence[int] | None = None) -> Candidates | None:
+    """Candidates of a user on a day (since 1970), what was bought before among them; None while the shelf is empty.
+
+    `among` : the candidates, by number, where somebody else has chosen them.
+    """
     # Arrays are short here, so that what is called costs more than what it computes: fewer, larger calls.
     index = shelf.index
     size = len(index)
@@ -175,23 +179,30 @@ def find(shelf: Shelf, past: Past, day: int) -> Candidates | None:
     links = shelf.links(sources)
     pulls = links.weights * weights.sum(axis=0)[links.places]
     like_ids, like_weights = shelf.like_you(sources, weights[1] + weights[2])
-    quick = added(np.concatenate([links.targets, like_ids]), np.concatenate([pulls, like_weights]), size + 1)
-    quick[own] = quick[size] = 0.0
-    linked = largest(quick, LINKED)
-    row = np.full(size + 1, _NONE, dtype=np.int64)  # of each item among the candidates
-    row[own] = row[linked] = 0
-    top = shelf.top()
-    ids = np.concatenate([own, linked, top[row[top] == _NONE][: POPULAR if len(sources) else NEWCOMER]])
-    ids.sort()
+    none = _NONE if among is None else max(_NONE, len(among))
+    row = np.full(size + 1, none, dtype=np.int64)  # of each item among the candidates
+    if among is None:
+        quick = added(np.concatenate([links.targets, like_ids]), np.concatenate([pulls, like_weights]), size + 1)
+        quick[own] = quick[size] = 0.0
+        linked = largest(quick, LINKED)
+        row[own] = row[linked] = 0
+        top = shelf.top()
+        ids = np.concatenate([own, linked, top[row[top] == none][: POPULAR if len(sources) else NEWCOMER]])
+        ids.sort()
+    else:
+        ids = np.array(sorted(set(among)), dtype=np.int64)
     n = len(ids)
     row[ids] = np.arange(n)
     x = np.zeros((WIDTH, n))  # written by features, handed out by items
     owned = np.zeros(n, dtype=np.bool_)
-    mine = row[own]
+    mine, of_own = row[own], _own(known[:, :OWN], past, day)
+    if among is not None:
+        there = mine < none
+        mine, of_own = mine[there], of_own[:, there]
     owned[mine] = True
-    x[:_TOGETHER, mine] = _own(known[:, :OWN], past, day)
+    x[:_TOGETHER, mine] = of_own
     rows = row[links.targets]
-    keep = (rows < _NONE).nonzero()[0]
+    keep = (rows < none).nonzero()[0]
     rows, strength, places, kinds = rows[keep], links.weights[keep], links.places[keep], links.kinds[keep]
     cells = (rows + n * kinds) + _THREE * (n * len(KINDS))
     shares = added(cells.ravel(), (weights.take(places, axis=1) * strength).ravel(), 3 * len(KINDS) * n)
@@ -204,7 +215,7 @@ def find(shelf: Shelf, past: Past, day: int) -> Candidates | None:
     x[_CROSSED] = x[_CROSSING] * owned
     x[_CROSS + 2] = owned * (np.log1p(past.orders) / 2.0)
     for place, number in enumerate(row[seen].tolist()):
-        if number < _NONE:
+        if number < none:
             x[_SEEN, number] = 1.0 / (1.0 + place)
     evidence = Evidence(rows, pulls[keep], places, kinds)
     return Candidates(ids, x.T, owned, sources, min(known.shape[1], SOURCES), evidence)

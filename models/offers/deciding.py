@@ -45,7 +45,7 @@ def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause
         eligible=eligible,
         limits=limits,
         first=chosen,
-        without=brain.disliked,
+        without=brain.without,
         rules=brain.rules,
     )
     for given, cost in limits.gave.items():

@@ -54,7 +54,7 @@ class Ranked(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-def rank_items(
+def rank_items(  # noqa: PLR0913 - what a list may hang on
     past: Past,
     recs: Recs,
     *,
@@ -64,6 +64,7 @@ def rank_items(
     per_category: int = 0,
     without: frozenset[str] = frozenset(),
     rules: Rules | None = None,
+    among: Sequence[str] | None = None,
 ) -> list[Ranked]:
     """Best items, best first; equal scores by popularity, then by item id.
 
@@ -71,11 +72,13 @@ def rank_items(
     ----------
     day : since 1970. repeats : whether items bought before may be in it. per_category : most of one category; 0: any.
     without : items that are not recommended. rules : say in reasons how many buy together what is told of.
+    among : only these; without them the candidates are found. Of these, what nobody ordered yet is left out.
     """
-    found = find(recs, past, day)
+    given = None if among is None else [recs.index[item] for item in among if item in recs.index]
+    found = find(recs, past, day, given)
     if found is None:  # nothing is learned yet: all that is known is what this user bought
         own = sorted(enumerate(past.bought), key=lambda one: (-one[1][1], one[0])) if repeats else []
-        own = [one for one in own if one[1][0] not in without]
+        own = [one for one in own if one[1][0] not in without and (among is None or one[1][0] in among)]
         return [Ranked(item, float(times), "bought before") for _, (item, times, _) in own[:size]]
     if repeats:
         numbers, scores = found.ids, found.x @ recs.ranker

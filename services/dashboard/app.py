@@ -17,6 +17,7 @@ from services.dashboard.assignments import Assignments
 from services.dashboard.page import FAVICON, STATIC, install_page
 from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
+from services.dashboard.recommendations import Recommender
 from services.dashboard.reports import make_reports
 from services.dashboard.unsubscribe import Unsubscriber
 from services.dashboard.user_facts import Expectations
@@ -44,6 +45,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
 
     assignments, propensities = Assignments(settings, shop_time_ms), Propensities(settings)
     expectations = Expectations(settings)
+    recommender = Recommender(settings)
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -54,11 +56,12 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
         assignments.close()
         propensities.close()
         expectations.close()
+        recommender.close()
 
     # FastAPI's own documentation pages load their scripts from another host; the schema itself stays.
     app = FastAPI(title="Kairos", docs_url=None, redoc_url=None, lifespan=running)
     app.state.reader = reader
-    answers = (assignments, propensities, live.reviews, live.rules, expectations)
+    answers = (assignments, propensities, live.reviews, live.rules, expectations, recommender)
     app.include_router(make_router(reader, unsubscriber, *answers))
     app.include_router(make_reports(settings))
     app.mount("/assets", StaticFiles(directory=STATIC), name="assets")

@@ -25,7 +25,7 @@ class Propensities:
     def __init__(self, settings: Settings) -> None:
         self._client = connect_patient(settings.redis.url.get_secret_value(), settings.redis.timeout_ms / 1000)
         self._reader = PropensityReader(self._client, settings.lanes)
-        self._rules = WatchedFolder(settings.config_dir, _definitions, (DefinitionError,), (".yaml", ".yml"))
+        self._rules = WatchedFolder(settings.config_dir, read_definitions, (DefinitionError,), (".yaml", ".yml"))
         self._lock = threading.Lock()
 
     def ask(self, user: str) -> Told | None:
@@ -46,5 +46,6 @@ class Propensities:
         self._client.close()
 
 
-def _definitions(folder: Path) -> Definitions:
+def read_definitions(folder: Path) -> Definitions:
+    """Definitions of a folder, for services that send nothing."""
     return load_definitions(folder, condition_fault, check_templates=False)

@@ -18,16 +18,17 @@ from models.learners.contest import ONLINE
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.learners.opinions import Opinions
-from models.offers import bandit, recs
+from models.offers import bandit, recs, stock
 from models.offers.bandit import Bandit
 from models.offers.pairs import Rules
 from models.offers.recs import Recs
+from models.offers.stock import Stock
 from services.state.redis_lane import Client
 from services.state.registry import ModelRegistry
 from services.state.snapshots import SnapshotReader
 
 log = structlog.get_logger()
-MODELS = (linear.NAME, recs.NAME, goal_scores.NAME, bandit.NAME, sentiment.NAME, rules.NAME, *facts.NAMES)
+MODELS = (linear.NAME, recs.NAME, goal_scores.NAME, bandit.NAME, sentiment.NAME, rules.NAME, stock.NAME, *facts.NAMES)
 
 
 class ServedModels:
@@ -71,7 +72,10 @@ class ServedModels:
         opinions = self._opinions(brain.opinions, latest.get(sentiment.NAME, 0), anew=anew)
         together = self._rules(brain.rules, latest.get(rules.NAME, 0), anew=anew)
         learned = self._facts(brain.facts, latest, anew=anew)
-        found = (churn, offers, goals, chooser, opinions, together, learned)
+        shelf, version = brain.stock, latest.get(stock.NAME, 0)
+        if anew or version != shelf.version:
+            shelf = Stock.from_envelope(self._reader.load(stock.NAME, version)) if version else Stock()
+        found = (churn, offers, goals, chooser, opinions, together, learned, shelf)
         if all(one is other for one, other in zip(found, brain.models, strict=True)):
             return brain
         return brain.with_models(*found)

@@ -15,7 +15,19 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from benchmarks import growth, hot_path, latency, learning, scale_out, scale_page, sections, sizes, starts, whole_job
+from benchmarks import (
+    growth,
+    hot_path,
+    latency,
+    learning,
+    reading,
+    scale_out,
+    scale_page,
+    sections,
+    sizes,
+    starts,
+    whole_job,
+)
 from benchmarks.ground import ROOT, Ground
 from benchmarks.ground import start as start_ground
 from benchmarks.peers_table import PEERS
@@ -159,7 +171,13 @@ class Bench:
         return sections.hot_path(found)
 
     def _learning(self) -> Section:
-        return sections.predictions(learning.measure(self._tell, quick=self._quick))
+        found = learning.measure(self._tell, quick=self._quick)
+        client = self._ground.redis()
+        try:
+            read = reading.measure(self._ground.redis_url, client, found, self._tell)
+        finally:
+            client.close()
+        return sections.predictions(found, read)
 
     def _size(self) -> Section:
         self._tell("Size: the shop's year ...")

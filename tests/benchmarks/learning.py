@@ -38,13 +38,19 @@ _END_MS = 1_790_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """Processor time, microseconds: of a score, of a ranking by how many products, of an example, of a basket."""
+    """Processor time, microseconds: of a score, of a ranking by how many products, of an example, of a basket.
+
+    `payload`, `pasts`, `items`: snapshot of the recommender, its customers, and how many products there are.
+    """
 
     score_us: float
     ranking_us: float
     ranking_p99_us: float
     example_us: float
     basket_us: float
+    payload: bytes
+    pasts: list[Past]
+    items: int
 
 
 def measure(tell: Callable[[str], object], *, quick: bool = False) -> Learning:
@@ -54,9 +60,10 @@ def measure(tell: Callable[[str], object], *, quick: bool = False) -> Learning:
         tell("Scores and examples ...")
         score_us, example_us = _score_us(rng), _example_us(rng)
         tell(f"Rankings at {ITEMS:,} products ...")
-        recs, pasts, basket_us = _shop(rng, ITEMS // 10 if quick else ITEMS, BASKETS // 10 if quick else BASKETS)
-        ranking_us, p99_us = _ranking_us(recs, pasts)
-    return Learning(score_us, ranking_us, p99_us, example_us, basket_us)
+        items = ITEMS // 10 if quick else ITEMS
+        payload, pasts, basket_us = _shop(rng, items, BASKETS // 10 if quick else BASKETS)
+        ranking_us, p99_us = _ranking_us(Recs.from_payload(payload, 1), pasts)
+    return Learning(score_us, ranking_us, p99_us, example_us, basket_us, payload, pasts, items)
 
 
 def _cheapest(work: Callable[[], object], count: int) -> float:
@@ -104,7 +111,7 @@ def _example_us(rng: random.Random) -> float:
     return _cheapest(work, EXAMPLES)
 
 
-def _shop(rng: random.Random, items: int, baskets: int) -> tuple[Recs, list[Past], float]:
+def _shop(rng: random.Random, items: int, baskets: int) -> tuple[bytes, list[Past], float]:
     """A recommender that learned a made-up shop, its customers, and what a basket cost to learn."""
     ranks = np.random.default_rng(SEED).zipf(1.2, size=40 * baskets) % items
     drawn = iter(ranks.tolist())
@@ -125,7 +132,7 @@ def _shop(rng: random.Random, items: int, baskets: int) -> tuple[Recs, list[Past
         if f"item-{number}" not in model.index:
             model.learn_basket([(f"item-{number}", "", 250, 1)], Past([], []), (first_day + 300) * DAY_MS)
     pasts = [_past(one, count, first_day) for one, count in zip(bought, orders, strict=True)]
-    return Recs.from_payload(model.payload(), 1), pasts, basket_us
+    return model.payload(), pasts, basket_us
 
 
 def _past(bought: dict[str, tuple[int, int]], orders: int, first_day: int) -> Past:

@@ -10,6 +10,7 @@ from benchmarks.latency import LINGER_MS, Latency
 from benchmarks.learning import BASKETS, ITEMS, LIST, Learning
 from benchmarks.peers_table import MISSING, PEERS, Peer
 from benchmarks.plot import Plot, bars
+from benchmarks.reading import CANDIDATES, Reading
 from benchmarks.report import Row, Section
 from benchmarks.shop import PARTITIONS, USERS
 from benchmarks.sizes import REST_DAYS, Sizes
@@ -22,6 +23,7 @@ P99_GOAL_MS, P99_RATE = 50, 20_000
 USERS_FACTOR = 1.2
 CAMPAIGNS_FACTOR = 2.0
 SCORE_GOAL_US, RANKING_GOAL_US, EXAMPLES_GOAL = 3.0, 150.0, 20_000
+READING_GOAL_MS = 10.0
 
 
 def peers(runs: Mapping[str, Sequence[Run]], versions: Sequence[str], event_bytes: float) -> Section:
@@ -229,7 +231,7 @@ def starts(found: Starts | None) -> Section:
     return Section(title, rows, [note])
 
 
-def predictions(found: Learning) -> Section:
+def predictions(found: Learning, read: Reading) -> Section:
     """What predictions cost."""
     score, ranking, per_s = found.score_us, found.ranking_us, 1e6 / found.example_us
     rows = [
@@ -246,6 +248,13 @@ def predictions(found: Learning) -> Section:
             ranking <= RANKING_GOAL_US,
         ),
         Row("the same, 99 % of customers below", f"{found.ranking_p99_us:.0f} us"),
+        Row(f"HTTP: {CANDIDATES} given products ranked, half of the answers within", f"{read.p50_ms:.1f} ms"),
+        Row(
+            "the same, 99 % of the answers within",
+            f"{read.p99_ms:.1f} ms",
+            f"<= {READING_GOAL_MS:g} ms",
+            read.p99_ms <= READING_GOAL_MS,
+        ),
         Row(
             "churn: labelled examples learned per second",
             f"{per_s:,.0f}",
@@ -255,7 +264,8 @@ def predictions(found: Learning) -> Section:
         Row("recommender: an order learned", f"{found.basket_us:.0f} us"),
     ]
     note = (
-        "Processor time in one process, without Kafka and Redis. Moments are scored a thousand at a time, as in a batch. The"
+        "Processor time in one process, without Kafka and Redis; answers over HTTP: wall clock of one question after the other,"
+        " the page's process with a Redis on the same machine. Moments are scored a thousand at a time, as in a batch. The"
         f" products are those of a made-up shop, in which {BASKETS:,} orders were learned first; its customers remember up to 64"
         " products. An example goes to all members of the pool."
     )

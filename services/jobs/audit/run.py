@@ -21,10 +21,11 @@ from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.learners.opinions import Opinions
-from models.offers import bandit
+from models.offers import bandit, stock
 from models.offers.bandit import Bandit
 from models.offers.pairs import Rules
 from models.offers.recs import Recs
+from models.offers.stock import Stock
 from services.bus.reader import Record, end_offsets, read_topic
 from services.jobs.audit.compare import compare
 from services.jobs.audit.replay import (
@@ -62,6 +63,7 @@ class Brains:
         self._goals: dict[int, GoalScores] = {0: GoalScores()}
         self._bandits: dict[int, Bandit] = {0: Bandit()}
         self._rules: dict[int, Rules] = {0: Rules()}
+        self._stocks: dict[int, Stock] = {0: Stock()}
         self._opinions: dict[int, Opinions] = {0: Opinions(read_lexicon)}
         self._facts = Facts()
 
@@ -95,6 +97,9 @@ class Brains:
         if rules not in self._rules:
             self._rules = {0: self._rules[0], rules: Rules.from_envelope(self._reader.load("rules", rules))}
         learned = self._facts = self._of(self._facts, versions)
+        shelf = versions.get(stock.NAME, 0)
+        if shelf not in self._stocks:
+            self._stocks = {0: self._stocks[0], shelf: Stock.from_envelope(self._reader.load(stock.NAME, shelf))}
         models = (
             churn,
             self._recs[recs],
@@ -103,6 +108,7 @@ class Brains:
             self._opinions[texts],
             self._rules[rules],
             learned,
+            self._stocks[shelf],
         )
         if all(one is other for one, other in zip(models, base.models, strict=True)):
             return base
