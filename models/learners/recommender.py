@@ -295,11 +295,11 @@ class Recommender:
             "together": self._together.state(),
             "after": self._after.state(),
             "alike": self._alike.state(),
-            "tokens": self._tokens,
+            "tokens": {word: list(numbers) for word, numbers in self._tokens.items()},
             "counts": self._counts[:, :size].copy(),
             "visits": self._visits[:size].astype(np.float64),
             "baskets": self._baskets.astype(np.float64),
-            "landmarks": self._landmarks_ms,
+            "landmarks": list(self._landmarks_ms),
             "latest": self._latest_ms,
             "rankers": [[r.count, r.mean.copy(), r.precision.copy()] for r in (self.ranker, self.newcomer)],
         }

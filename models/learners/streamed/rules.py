@@ -90,14 +90,15 @@ class RulesModel(Model):
         return {"baskets": counted.baskets, "pairs": counted.pairs, "missed": counted.missed, "cut": counted.cut}
 
     def snapshot(self) -> dict[str, Any]:
-        return {"rules": self.rules.snapshot(), "names": dict(self._names), "published": self._published}
+        return {"rules": self.rules.snapshot(), "names": dict(self._names)}
 
     def restore(self, state: dict[str, Any]) -> None:
         try:
             self.rules.restore(state["rules"])
-            self._names, self._published = dict(state["names"]), state["published"]
+            self._names = dict(state["names"])
         except KeyError as error:
             raise IncompatibleSnapshotError(f"a state of {NAME} without {error}") from error
+        self._published = self.rules.baskets  # what was not published yet, the session knows
 
 
 def _most_sure(rule: Rule) -> tuple[float, int, str]:

@@ -115,7 +115,7 @@ class SentimentModel(Model):
     def snapshot(self) -> dict[str, Any]:
         return {
             "words": self.words.snapshot(),
-            "counts": [self.reviews, self._published, self._positives, self._judged, self._right, self._lexicon_right],
+            "counts": [self.reviews, self._positives, self._judged, self._right, self._lexicon_right],
             "loss": self._loss,
             "products": {item: list(sums) for item, sums in self._products.items()},
         }
@@ -123,11 +123,12 @@ class SentimentModel(Model):
     def restore(self, state: dict[str, Any]) -> None:
         try:
             counts, self._loss = state["counts"], state["loss"]
-            self.reviews, self._published, self._positives, self._judged, self._right, self._lexicon_right = counts
+            self.reviews, self._positives, self._judged, self._right, self._lexicon_right = counts
             self._products = {item: list(sums) for item, sums in state["products"].items()}
             self.words.restore(state["words"])
         except (KeyError, ValueError) as error:
             raise IncompatibleSnapshotError(f"a state of {NAME} without {error}") from error
+        self._published = self.reviews  # what was not published yet, the session knows
 
     def _learn_text(self, reading: Reading, label: int) -> None:
         if self.learned:
