@@ -32,6 +32,7 @@ from config.rules import (
     ChurnAction,
     Definition,
     EventName,
+    Fairness,
     OfferPolicy,
     Policy,
     QuietHours,
@@ -46,12 +47,14 @@ __all__ = [
     "Cap",
     "Churn",
     "ChurnAction",
+    "Conversion",
     "Definition",
     "Definitions",
     "Dimension",
     "Experiment",
     "ExperimentPlan",
     "ExposeOn",
+    "Fairness",
     "Goal",
     "Metric",
     "Namespace",
@@ -65,7 +68,8 @@ __all__ = [
     "Variant",
 ]
 
-_DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
 
 
 class Trigger(Definition):
@@ -100,6 +104,26 @@ class Trigger(Definition):
 
 def _an(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+class Conversion(Definition):
+    """What a message is to bring about: an uplift is told about it."""
+
+    event: EventName = Field(
+        default="Order Completed", description="event that the message is to bring about", examples=["Order Completed"]
+    )
+    within_ms: DurationMs = Field(
+        default=7 * _DAY_MS,
+        alias="within",
+        description="it counts until then after the decision: 1h to 365d",
+        examples=["7d"],
+    )
+
+    @model_validator(mode="after")
+    def _can_be_waited_for(self) -> Self:
+        if not _HOUR_MS <= self.within_ms <= 365 * _DAY_MS:
+            raise mistake("the time must lie between 1h and 365d", "within: 7d")
+        return self
 
 
 class Campaign(Definition):
@@ -138,6 +162,18 @@ class Campaign(Definition):
         default=None,
         description="experiment whose first variant gets no message of this campaign: its control group",
         examples=["welcome-control"],
+    )
+    conversion: Conversion = Field(
+        default=Conversion(),
+        description="what the message is to bring about; its uplift is learned from the control group or the holdout",
+        examples=["{event: Order Completed, within: 7d}"],
+    )
+    min_uplift: float | None = Field(
+        default=None,
+        ge=-1.0,
+        le=1.0,
+        description="only users whom the message makes so much likelier to convert, once that is learned",
+        examples=["0.0"],
     )
     priority: int = Field(
         default=0,

@@ -166,10 +166,18 @@ def _same_ids(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
 # Facts that are learned: labels must not hang on them, and other services tell variants by the definition alone.
 _LEARNED = re.compile(r"user\s*\.\s*(expected_value|expected_next_order_days|segment|portrait)\b")
 # What stands under a name of the definitions: `user.propensity['buy-again']`, `user.variant['cart-subject']`.
-_LOOKED_UP = re.compile(r"""user\s*\.\s*(propensity|variant)\b(?:\s*\[\s*["\x27]([^"\x27]*)["\x27]\s*\])?""")
-_NOT_IN: dict[str, tuple[type[Definition], ...]] = {"propensity": (Experiment,), "variant": (Experiment, Goal)}
+_LOOKED_UP = re.compile(r"""user\s*\.\s*(propensity|variant|uplift)\b(?:\s*\[\s*["\x27]([^"\x27]*)["\x27]\s*\])?""")
+_NOT_IN: dict[str, tuple[type[Definition], ...]] = {
+    "propensity": (Experiment,),
+    "variant": (Experiment, Goal),
+    "uplift": (Experiment, Goal),
+}
+_WRITTEN_IN = {
+    "propensity": ("goal", "a file goals/{}.yaml"),
+    "variant": ("experiment", "a file experiments/{}.yaml"),
+    "uplift": ("campaign with a control group", "control: an-experiment, in the campaign {}"),
+}
 _A: dict[type[Definition], str] = {Experiment: "an experiment", Goal: "a goal"}
-_WRITTEN_IN = {"propensity": ("goal", "goals"), "variant": ("experiment", "experiments")}
 
 
 def _too_many_goals(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
@@ -194,13 +202,13 @@ def _wrong_lookups(one: _Loaded, known: Mapping[str, Collection[str]]) -> Iterat
     for found in _LOOKED_UP.finditer(text):
         fact, name = found[1], found[2]
         line = one.source.line_within(("when",), text.count("\n", 0, found.start()) + 1)
-        kind, folder = _WRITTEN_IN[fact]
+        kind, place = _WRITTEN_IN[fact]
         if isinstance(one.value, _NOT_IN[fact]):
             # Other services tell variants by the definition alone; what is learned must not hang on what is tried.
-            message = f"{_A[type(one.value)]} cannot ask for a {fact}"
+            message = f"{_A[type(one.value)]} cannot ask for {'an' if fact == 'uplift' else 'a'} {fact}"
             yield DefinitionError(one.source.path, line, message, "a condition such as: user.orders >= 1")
         elif name is not None and name not in known[fact]:
-            remedy = suggestion(name, known[fact]) if known[fact] else f"a file {folder}/{name}.yaml"
+            remedy = suggestion(name, known[fact]) if known[fact] else place.format(name)
             yield DefinitionError(one.source.path, line, f"there is no {kind} {name!r}", remedy)
 
 
@@ -223,10 +231,19 @@ def _reviews_elsewhere(one: _Loaded) -> Iterator[DefinitionError]:
 def _references(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
     campaigns = {campaign.id: campaign for campaign in _of(Campaign, loaded)}
     experiments = {experiment.id: experiment for experiment in _of(Experiment, loaded)}
-    looked_up = {"propensity": {goal.id for goal in _of(Goal, loaded)}, "variant": set(experiments)}
+    holdout = any(policy.holdout for policy in _of(Policy, loaded))
+    controlled = {one.id for one in campaigns.values() if one.control or (holdout and one.purpose == "marketing")}
+    looked_up = {
+        "propensity": {goal.id for goal in _of(Goal, loaded)},
+        "variant": set(experiments),
+        "uplift": controlled,
+    }
     for one in loaded:
         yield from _wrong_lookups(one, looked_up)
         yield from _reviews_elsewhere(one)
+        if isinstance(one.value, Campaign) and one.value.min_uplift is not None and one.value.id not in controlled:
+            message = "nobody can tell what the message changes without users who do not get it"
+            yield one.mistake(("min_uplift",), message, "control: an-experiment, or a holdout in policy.yaml")
         yield from (
             one.mistake((key,), f"there is no experiment {name!r}", suggestion(name, experiments))
             for key, name in _experiments_of(one.value)

@@ -178,6 +178,47 @@ class ReviewPolicy(Definition):
         return self
 
 
+class Fairness(Definition):
+    """Groups of users that are to be treated alike."""
+
+    attribute: str = Field(
+        min_length=1,
+        max_length=64,
+        description="attribute of users (identify) that tells the groups apart; users without it are not counted",
+        examples=["gender"],
+    )
+    values: tuple[str, ...] = Field(
+        min_length=1,
+        max_length=20,
+        description="values that are told apart; all others are `other`",
+        examples=["[f, m]"],
+    )
+    what: tuple[Literal["scores", "offers", "messages"], ...] = Field(
+        default=("scores", "offers", "messages"),
+        min_length=1,
+        description="what is compared: `scores` of churn, `offers` that save money, marketing `messages` sent",
+        examples=["[messages]"],
+    )
+    min_group: int = Field(
+        default=100, ge=10, description="groups with fewer decisions are not compared", examples=["100"]
+    )
+    ratio: float = Field(
+        default=0.8,
+        gt=0.0,
+        le=1.0,
+        description="least tolerated ratio of the lowest rate to the highest; 0.8 is the four-fifths rule",
+        examples=["0.8"],
+    )
+
+    @model_validator(mode="after")
+    def _can_be_told_apart(self) -> Self:
+        if len(set(self.values)) < len(self.values):
+            raise mistake("a value stands twice", "each value once")
+        if any("|" in value or value == "other" for value in self.values):
+            raise mistake("`other` and `|` cannot be part of values", "values: [f, m]")
+        return self
+
+
 class Policy(Definition):
     """Rules over all campaigns."""
 
@@ -205,4 +246,9 @@ class Policy(Definition):
     offers: OfferPolicy = Field(default=OfferPolicy(), description="how offers are decided", examples=["{size: 10}"])
     reviews: ReviewPolicy = Field(
         default=ReviewPolicy(), description="how reviews are read", examples=["{best_rating: 5}"]
+    )
+    fairness: Fairness | None = Field(
+        default=None,
+        description="groups of users that are to be treated alike, watched where decisions are made",
+        examples=["{attribute: gender, values: [f, m]}"],
     )

@@ -61,6 +61,7 @@ TRAINING_ALONG = {
     "segments": "churn",
     "sentiment": "recs",
     "stock": "recs",
+    "uplift": "goals",
     "value": "churn",
 }
 # Partition by model, of all of them; each is one file in models/learners/streamed.

@@ -22,6 +22,7 @@ from models.learners.batch import ChurnScorer
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.learners.opinions import Opinions
+from models.learners.uplift_scores import UpliftScores
 from models.offers.answered import PROMOTIONS, on_promotion
 from models.offers.bandit import NAME as BANDIT
 from models.offers.bandit import Bandit
@@ -32,6 +33,7 @@ from models.offers.stock import NAME as STOCK
 from models.offers.stock import Stock, changed
 from models.profile.state import Profile
 from models.profile.update import HANDLERS
+from models.uplift import Wait, uplifts_of
 from models.wire import ALIASED, MERGED, Input
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Plan:
     experiments : whether it is any of these.
     identity : whether it says that two users are one.
     answers : campaigns whose wait it ends. starts : whether it starts a campaign, at once or later. offers : whether
-        offers are decided on it. goals : those that it may reach.
+        offers are decided on it. goals : what of that which is waited for it may reach.
     """
 
     handler: Callable[[Profile, Input], Any] | None = None
@@ -74,7 +76,7 @@ class Plan:
     starts: bool = False
     offers: bool = False
     identity: bool = False
-    goals: tuple[Goal, ...] = ()
+    goals: tuple[Goal | Wait, ...] = ()
 
 
 NO_PLAN = Plan()
@@ -85,8 +87,8 @@ class Brain:
 
     Parameters
     ----------
-    definitions : what marketers wrote. churn, recs, goals, bandit, opinions, rules, facts, stock : models; the rule and
-        nothing before anything was learned. What judges texts comes with a lexicon from whoever may read files.
+    definitions : what marketers wrote. churn, recs, goals, bandit, opinions, rules, facts, stock, uplift : models; the
+        rule and nothing before anything was learned. What judges texts comes with a lexicon, from whoever reads files.
     """
 
     __slots__ = (
@@ -110,6 +112,7 @@ class Brain:
         "session_gap_ms",
         "stock",
         "trials",
+        "uplift",
         "without",
     )
 
@@ -124,6 +127,7 @@ class Brain:
         rules: Rules | None = None,
         facts: Facts | None = None,
         stock: Stock | None = None,
+        uplift: UpliftScores | None = None,
     ) -> None:
         self.definitions = definitions
         self.policy_version = definitions.version()
@@ -133,12 +137,13 @@ class Brain:
         self.bandit = bandit or Bandit()
         self.facts = facts or Facts()
         asked = tuple(goal for goal in definitions.goals if goal.enabled)
-        self.goals = Goals(asked, goals or GoalScores())
         self.rules = rules or Rules()
         self.stock = stock or Stock()
         self._judge(opinions or Opinions())
         self.index = CampaignIndex(definitions)
         texts = {c.when for c in definitions.campaigns if c.when} | {o.when for o in definitions.offers if o.when}
+        self.uplift = uplifts_of(definitions, texts).with_scores(uplift or UpliftScores())
+        self.goals = Goals(asked, goals or GoalScores(), self.uplift.waits)
         self.conditions: dict[str, Condition] = {text: compile_condition(text) for text in sorted(texts)}
         self.offer_conditions = Conditions(self.conditions[offer.when] for offer in definitions.offers if offer.when)
         self.trials = {experiment.id: Trial(experiment) for experiment in definitions.experiments}
@@ -154,7 +159,7 @@ class Brain:
         self.disliked = opinions.disliked(self.definitions.policy.offers.min_sentiment)
         self.without = self.disliked | self.stock.out
 
-    def with_models(
+    def with_models(  # noqa: PLR0913, PLR0917 - one for each model
         self,
         churn: ChurnScorer,
         recs: Recs,
@@ -164,6 +169,7 @@ class Brain:
         rules: Rules | None = None,
         facts: Facts | None = None,
         stock: Stock | None = None,
+        uplift: UpliftScores | None = None,
     ) -> Brain:
         """The same policies with other snapshots; what was compiled is shared."""
         other = object.__new__(Brain)
@@ -183,13 +189,15 @@ class Brain:
         if stock is not None and stock is not self.stock:
             other.stock = stock
             other.without = other.disliked | stock.out
+        if uplift is not None and uplift is not self.uplift.scores:
+            other.uplift = self.uplift.with_scores(uplift)
         return other
 
     @property
-    def models(self) -> tuple[ChurnScorer, Recs, GoalScores, Bandit, Opinions, Rules, Facts, Stock]:
+    def models(self) -> tuple[ChurnScorer, Recs, GoalScores, Bandit, Opinions, Rules, Facts, Stock, UpliftScores]:
         """What :meth:`with_models` was given."""
-        goals = self.goals.scores
-        return self.churn, self.recs, goals, self.bandit, self.opinions, self.rules, self.facts, self.stock
+        learned = self.opinions, self.rules, self.facts, self.stock, self.uplift.scores
+        return self.churn, self.recs, self.goals.scores, self.bandit, *learned
 
     @property
     def versions(self) -> dict[str, int]:
@@ -201,6 +209,7 @@ class Brain:
             "sentiment": self.opinions.version,
             "rules": self.rules.version,
             **self.facts.versions,
+            "uplift": self.uplift.scores.version,
         }
         if self.chooses:
             found[BANDIT] = self.bandit.version
@@ -241,7 +250,7 @@ def _plans(
     if definitions.policy.offers.choose == "bandit":
         rare |= dict.fromkeys(PROMOTIONS, on_promotion)
     every = {*HANDLERS, *rare, *metrics, *exposes, *index.names, *offers}
-    every |= {goal.event for goal in asked.goals}
+    every |= {one.event for one in asked.awaited.values()}
     if trials:
         every.add(VIEWED)
     found = {

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models import churn, goals, identity
+from models import churn, fairness, goals, identity
 from models.brain import NO_PLAN, Brain, Plan
 from models.campaigns import run as campaigns
 from models.campaigns.view import user_view
@@ -342,6 +342,8 @@ def _tick(turn: Turn, user: str, profile: Profile) -> None:
         row = churn.row_of(user, profile, at, Cause("timer", f"tick-{at}", "tick", at), rules)
         turn.rows.append(row)
         on_grid = (profile.tick_due - churn.slot_of(user)) % (rules.sample_every_ms // 1000) == 0
+        if on_grid and row.alert:
+            fairness.note(turn, profile, "scores", favoured=profile.score >= rules.alert_at)
         if on_grid and row.alert and profile.last_order_ms <= at:
             churn.take_sample(row)
     dedupe.rotate(profile, turn.batch.broker_ms)

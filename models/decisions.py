@@ -225,6 +225,31 @@ class OfferExample(msgspec.Struct, frozen=True):
     type: str = "offer"
 
 
+class UpliftExample(msgspec.Struct, frozen=True):
+    """What became of a user to whom a campaign wrote, or would have written but for its control group.
+
+    Parameters
+    ----------
+    campaign, code : the campaign, and what is asked of it. treated : whether the message was sent. label : whether its
+        conversion came by `due`. x : raw vector. uplift_e4 : as known then, in ten-thousandths; None: not yet.
+    """
+
+    topic: ClassVar[str] = "training"
+
+    id: str
+    user: str
+    campaign: str
+    code: int
+    at: int
+    due: int
+    known_at: int
+    treated: int
+    label: int
+    x: list[int]
+    uplift_e4: int | None = None
+    type: str = "uplift"
+
+
 class BasketExample(msgspec.Struct, frozen=True):
     """An order as the recommender learns it.
 
@@ -295,6 +320,7 @@ class StockExample(msgspec.Struct, frozen=True):
 EXAMPLES: Mapping[type, str] = {
     ChurnExample: "churn",
     GoalExample: "goals",
+    UpliftExample: "goals",
     BasketExample: "recs",
     OfferExample: "recs",
     ReviewExample: "recs",
@@ -308,6 +334,7 @@ Effect = (
     | Exposure
     | ChurnExample
     | GoalExample
+    | UpliftExample
     | BasketExample
     | OfferExample
     | ReviewExample

@@ -9,8 +9,8 @@ and every score would be too high.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ from models.learners.goal_scores import GoalScores
 from models.outcome import Outcome
 from models.profile.awaited import GoalSample
 from models.profile.state import E4, Profile
+from models.uplift import Wait
 from models.wire import Input
 
 if TYPE_CHECKING:
@@ -44,15 +45,22 @@ class Goals:
     Parameters
     ----------
     goals : the enabled ones. scores : what was learned of any goal.
+    waits : what examples of campaigns wait for (:mod:`models.uplift`), which lie among those of goals.
     """
 
     goals: tuple[Goal, ...]
     scores: GoalScores
+    waits: tuple[Wait, ...] = ()
 
     @cached_property
     def by_code(self) -> Mapping[int, Goal]:
         """Goals by what they ask for."""
         return {goal.code: goal for goal in self.goals}
+
+    @cached_property
+    def awaited(self) -> Mapping[int, Goal | Wait]:
+        """Everything that an example may wait for, by its number."""
+        return {**self.by_code, **{wait.code: wait for wait in self.waits}}
 
     @cached_property
     def min_orders(self) -> int:
@@ -89,14 +97,14 @@ class Goals:
 
     def with_scores(self, scores: GoalScores) -> Goals:
         """The same goals with other models."""
-        return Goals(self.goals, scores)
+        return replace(self, scores=scores)
 
-    def listening(self, event: str) -> tuple[Goal, ...]:
-        """Goals that this event may reach."""
-        return tuple(goal for goal in self.goals if goal.event == event)
+    def listening(self, event: str) -> tuple[Goal | Wait, ...]:
+        """What this event may reach."""
+        return tuple(one for one in self.awaited.values() if one.event == event)
 
 
-def on_event(turn: Turn, profile: Profile, event: Input, reached: tuple[Goal, ...], *, visit: bool) -> None:
+def on_event(turn: Turn, profile: Profile, event: Input, reached: tuple[Goal | Wait, ...], *, visit: bool) -> None:
     """An event was applied: goals that it reaches, and maybe the beginning of an example."""
     goals = turn.brain.goals
     if reached and profile.awaited:
@@ -111,7 +119,7 @@ def on_event(turn: Turn, profile: Profile, event: Input, reached: tuple[Goal, ..
         begin(turn, profile, at)
 
 
-def _reach(goals: Goals, profile: Profile, event: Input, reached: Iterable[Goal]) -> None:
+def _reach(goals: Goals, profile: Profile, event: Input, reached: Iterable[Goal | Wait]) -> None:
     """Every open example whose horizon holds the event has its answer. It is told when the horizon is over."""
     second, document = event.at // 1000, None
     for goal in reached:
@@ -134,29 +142,32 @@ def settle(out: Outcome, goals: Goals, user: str, profile: Profile, at: int) -> 
     """Send every example whose horizon is over at second `at` to training; those of goals that are no more go."""
     kept = []
     for sample in profile.goal_samples:
-        goal = goals.by_code.get(sample.code)
+        goal = goals.awaited.get(sample.code)
         if goal is None:
             continue
         due = sample.at + goal.horizon_ms // 1000
         if due > at:
             kept.append(sample)
             continue
-        out.effects.append(
-            GoalExample(
-                id=effect_id(f"goal:{goal.id}", "example", user, str(sample.at)),
-                user=user,
-                goal=goal.id,
-                code=goal.code,
-                at=sample.at * 1000,
-                due=due * 1000,
-                known_at=at * 1000,
-                label=int(sample.reached),
-                x=sample.x,
-                p_e4=sample.p_e4,
-            )
-        )
+        told = goal.example if isinstance(goal, Wait) else partial(_example, goal)
+        out.effects.append(told(user, sample, due, at))
     if len(kept) < len(profile.goal_samples):
         profile.goal_samples = kept
+
+
+def _example(goal: Goal, user: str, sample: GoalSample, due: int, at: int) -> GoalExample:
+    return GoalExample(
+        id=effect_id(f"goal:{goal.id}", "example", user, str(sample.at)),
+        user=user,
+        goal=goal.id,
+        code=goal.code,
+        at=sample.at * 1000,
+        due=due * 1000,
+        known_at=at * 1000,
+        label=int(sample.reached),
+        x=sample.x,
+        p_e4=sample.p_e4,
+    )
 
 
 def begin(turn: Turn, profile: Profile, at: int) -> None:
@@ -176,9 +187,9 @@ def wake(goals: Goals, profile: Profile) -> None:
     """See that there is a tick by which an example that is open can be told. Those of customers come anyway."""
     if profile.tick_due == 0 and profile.awaited:
         dues = [
-            sample.at + goals.by_code[sample.code].horizon_ms // 1000
+            sample.at + goals.awaited[sample.code].horizon_ms // 1000
             for sample in profile.goal_samples
-            if sample.code in goals.by_code
+            if sample.code in goals.awaited
         ]
         profile.tick_due = min(dues, default=0)
 
@@ -189,6 +200,7 @@ def on_tick(turn: Turn, user: str, profile: Profile, slot: int, at: int) -> None
     if profile.awaited:
         settle(turn.out, goals, user, profile, at)
     if not goals.goals or profile.orders < goals.min_orders:
+        wake(goals, profile)
         return
     turns = at // (turn.brain.definitions.churn.sample_every_ms // 1000) + slot
     if turns & 1 and 0 <= at - profile.last_seen_ms // 1000 <= SILENT_S:

@@ -145,8 +145,9 @@ class LearnLane:
         offset = self.session.offset
         found = self.session.comparison()
         comparison = None if found is None else msgspec.json.encode(found)
+        health = {name or self.model: msgspec.json.encode(one) for name, one in self.session.health().items()}
         checkpoint = self.session.checkpoint()
-        if not self._store.commit(self.model, self._stored_offset, offset, checkpoint, envelope, comparison):
+        if not self._store.commit(self.model, self._stored_offset, offset, checkpoint, envelope, comparison, health):
             raise FenceError(f"{self.model}: another learner has moved the checkpoint")
         self._stored_offset = offset
         # A changed model whose snapshot was not yet due stays dirty, so that it is published without a new

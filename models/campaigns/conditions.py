@@ -37,6 +37,7 @@ USER_FIELDS = (
     "categories",
     "propensity",
     "variant",
+    "uplift",
     "expected_value",
     "expected_next_order_days",
     "segment",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.definitions import Campaign
 from config.units import spell_duration
+from models import fairness, uplift
 from models.campaigns.arms import arm, left_out
 from models.campaigns.caps import allowed
 from models.campaigns.quiet import quiet_until
@@ -165,7 +166,7 @@ def _decide(  # noqa: PLR0913 - one place for every path
     policy = brain.definitions.policy
     if campaign.when and not released:
         condition = brain.conditions[campaign.when]
-        facts = user_view(profile, at, condition.user_fields, brain.goals, brain.trials, brain.facts)
+        facts = user_view(profile, at, condition.user_fields, brain.goals, brain.trials, brain.facts, brain.uplift)
         seen = {"event": cause.event, "properties": properties, "user": facts}
         if cause.event == REVIEWED and cause.kind == "event" and turn.review is not None:
             seen["review"] = turn.review
@@ -180,6 +181,8 @@ def _decide(  # noqa: PLR0913 - one place for every path
     if released:  # its place under the caps was taken when it was decided
         profile.sends = [send for send in profile.sends if send.digest != digest]
     reason = "answered" if answered else _suppressed(turn, profile, campaign, at)
+    if reason is None and not released and uplift.too_small(turn, profile, campaign, at, digest):
+        reason = "low_uplift"
     until: int | None = None
     if reason is None and campaign.quiet_hours != "ignore" and policy.quiet_hours is not None and not released:
         night = policy.quiet_hours
@@ -193,9 +196,12 @@ def _decide(  # noqa: PLR0913 - one place for every path
             return
     if reason is None:
         reason = left_out(turn, user, profile, campaign, at, cause, properties)
+        uplift.decided(turn, user, profile, campaign, at, reason)
     variant = None
     if reason is None and campaign.experiment is not None:
         variant = arm(turn, user, profile, campaign.experiment, at, cause, properties)
+    if marketing:
+        fairness.note(turn, profile, "messages", favoured=reason is None)
     if reason is not None:
         out.count(key, f"suppressed:{reason}")
     else:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from models.experiments.trial import Trial
     from models.facts import Facts
     from models.goals import Goals
+    from models.uplift import Uplifts
 
 DAY_MS = 86_400_000
 _FACTS: dict[str, Callable[[Profile, int], Any]] = {
@@ -33,10 +34,10 @@ _FACTS: dict[str, Callable[[Profile, int], Any]] = {
 }
 
 
-PROPENSITY, VARIANT = "propensity", "variant"
+PROPENSITY, VARIANT, UPLIFT = "propensity", "variant", "uplift"
 # What is learned, and told by models.facts.Facts.
 LEARNED = ("expected_value", "expected_next_order_days", "segment", "portrait")
-_EVERY = (*_FACTS, PROPENSITY, VARIANT, *LEARNED)
+_EVERY = (*_FACTS, PROPENSITY, VARIANT, UPLIFT, *LEARNED)
 
 
 def user_view(
@@ -46,18 +47,22 @@ def user_view(
     goals: Goals | None = None,
     trials: Mapping[str, Trial] | None = None,
     facts: Facts | None = None,
+    uplift: Uplifts | None = None,
 ) -> dict[str, Any]:
     """Facts about the user at `at` (ms), under the names that docs/campaigns.md explains.
 
     Parameters
     ----------
     fields : those that are looked at (None: all). The others would be read out of packed sections for nothing.
-    goals, trials, facts : what propensities, variants and what else is learned are told of; None: of nothing.
+    goals, trials, facts, uplift : what propensities, variants, what else is learned and uplifts are told of; None: of
+        nothing.
     """
     found: dict[str, Any] = {}
     for name in _EVERY if fields is None else fields:
         if name == PROPENSITY:
             found[name] = {} if goals is None else goals.propensities(profile, at // 1000)
+        elif name == UPLIFT:
+            found[name] = {} if uplift is None else uplift.told(profile, at // 1000)
         elif name == VARIANT:
             given = {one: trial.given(profile) for one, trial in (trials or {}).items()}
             found[name] = {one: variant for one, variant in given.items() if variant is not None}

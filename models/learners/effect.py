@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
-from models.learners.base import MAX_LOG_ODDS
+from models.learners.base import MAX_LOG_ODDS, Weights
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -112,6 +112,16 @@ class LinearEffect:
             return min(max(self._spread * tau, -1.0), 1.0)
         odds = _logit(base)
         return _sigmoid(odds + (1.0 - share) * tau) - _sigmoid(odds - share * tau)
+
+    @property
+    def spread(self) -> float:
+        """Mean p (1 - p): what an effect on the rate is counted in."""
+        return self._spread
+
+    def linear(self) -> Weights:
+        """The effect as weights over features as they come."""
+        weights = self._theta[1:] / self._scale
+        return Weights(weights, float(self._theta[0] - weights @ self._center))
 
     def snapshot(self) -> dict[str, Any]:
         """Plain state."""

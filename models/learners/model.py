@@ -10,6 +10,7 @@ from config.topics import LEARNED_FROM
 from models.errors import ConfigurationError
 from models.learners import streamed
 from models.learners.contest import Contest
+from models.learners.health import ScoreHealth
 
 
 class Model(ABC):
@@ -52,6 +53,12 @@ class Model(ABC):
     @abstractmethod
     def meta(self) -> dict[str, Any]:
         """Return small facts for people and dashboards."""
+
+    def health(self) -> dict[str, ScoreHealth]:
+        """What is known of each score that it serves, by a name for people; "" is the model itself."""
+        meta = self.meta()
+        examples = next((int(meta[name]) for name in ("examples", "baskets", "weeks") if name in meta), 0)
+        return {"": ScoreHealth(learned=bool(meta.get("learned", examples > 0)), examples=examples)}
 
     @abstractmethod
     def snapshot(self) -> dict[str, Any]:

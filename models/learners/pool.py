@@ -11,6 +11,7 @@ import numpy.typing as npt
 from models.errors import IncompatibleSnapshotError
 from models.learners.base import Learner, Weights, sigmoid
 from models.learners.calibration import EVIDENCE_DECAY, OnlinePlatt, log_loss
+from models.learners.health import constant_share
 from models.learners.registry import make_learner
 from models.learners.second_order import SecondOrderLogistic
 
@@ -154,6 +155,13 @@ class Pool:
             if isinstance(member, SecondOrderLogistic):
                 return member.mean.copy(), member.deviation()
         return np.zeros(self.dimensions), np.ones(self.dimensions)
+
+    def constant(self) -> float:
+        """Share of the features that never varied."""
+        for member in self.members:
+            if isinstance(member, SecondOrderLogistic):
+                return constant_share(member.sum_sq, member.count)
+        return 0.0
 
     def snapshot(self) -> dict[str, Any]:
         return {

@@ -13,6 +13,7 @@ import numpy as np
 from models.errors import FenceError, IncompatibleSnapshotError
 from models.learners.contest import Comparison, Contest
 from models.learners.envelope import Envelope, pack_state, unpack_state
+from models.learners.health import ScoreHealth
 from models.learners.model import Model, model_class
 
 SCHEMA: Final = 1
@@ -46,6 +47,8 @@ class Applied:
 
 class _Typed(msgspec.Struct):
     type: str = ""
+    at: int = 0
+    known_at: int = 0
 
 
 _type_of = msgspec.json.Decoder(_Typed).decode
@@ -82,6 +85,7 @@ class LearnSession:
         self.offset = 0
         self.version = 0
         self.changed = False
+        self.newest_ms = 0
         self.learned_total = 0
         self.duplicates_total = 0
         self.refused_total = 0
@@ -123,10 +127,12 @@ class LearnSession:
         """One record that was not seen before: to be learned, somebody else's, or refused."""
         value = record.value or b""
         try:
-            if _type_of(value).type != self.model.learns:
+            told = _type_of(value)
+            if told.type != self.model.learns:
                 applied.skipped += 1
                 return
             self.model.learn(value)
+            self.newest_ms = max(self.newest_ms, told.known_at or told.at)
         except msgspec.DecodeError as error:
             applied.refused.append((record.offset, str(error)))
         else:
@@ -140,6 +146,18 @@ class LearnSession:
     def comparison(self) -> Comparison | None:
         """What was found in it so far."""
         return None if self.contest is None else self.contest.report()
+
+    def health(self) -> dict[str, ScoreHealth]:
+        """What is known of each score of its model; its own newest example where the model tells none."""
+        found = self.model.health()
+        if "" in found and not found[""].examples:  # it does not count them itself
+            told, learned = found[""], self.learned_total
+            found[""] = msgspec.structs.replace(told, examples=learned, learned=learned > 0)
+        newest = self.newest_ms or None
+        return {
+            name: one if one.newest_ms is not None else msgspec.structs.replace(one, newest_ms=newest)
+            for name, one in found.items()
+        }
 
     def snapshot(self, created_ms: int) -> Envelope | None:
         """Next version to publish, or None if nothing was learned since the last one.
@@ -169,6 +187,7 @@ class LearnSession:
                 "offset": self.offset,
                 "version": self.version,
                 "changed": self.changed,
+                "newest_ms": self.newest_ms,
                 "totals": [self.learned_total, self.duplicates_total, self.refused_total],
                 "positions": {lane: list(position) for lane, position in self._positions.items()},
                 "state": self.model.snapshot(),
@@ -192,6 +211,7 @@ class LearnSession:
         try:
             self.model.restore(state["state"])
             self.offset, self.version, self.changed = state["offset"], state["version"], state["changed"]
+            self.newest_ms = state.get("newest_ms", 0)
             self.learned_total, self.duplicates_total, self.refused_total = state["totals"]
             self._positions = {lane: (p[0], p[1], p[2]) for lane, p in state["positions"].items()}
         except KeyError as error:

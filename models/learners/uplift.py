@@ -10,25 +10,16 @@ import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
 from models.features.tabular import Encoded, TabularEncoder, Value
-from models.learners.base import sigmoid
-from models.learners.effect import LinearEffect
-from models.learners.second_order import SecondOrderLogistic
+from models.learners import effect_pool
+from models.learners.effect_pool import EffectPool, Effects, losses
 from models.learners.trees import EffectTrees
 
 FloatArray = npt.NDArray[np.float64]
 
 NAME: Final = "uplift"
-# Prior precision of the effect of each standardised feature, on log-odds and on the rate: from free to alike for all.
-ON_ODDS: Final = (30.0, 300.0, 3_000.0, 100_000.0)
-ON_RATE: Final = (100.0,)
-MEMBERS: Final = (
-    *(f"effect_on_odds_{precision:.0f}" for precision in ON_ODDS),
-    *(f"effect_on_rate_{precision:.0f}" for precision in ON_RATE),
-    "t_learner",
-    "effect_trees",
-)
-PRECISION: Final = 10.0
-LEAST_CHANCE: Final = 1e-4
+TREES: Final = "effect_trees"
+MEMBERS: Final = (*effect_pool.MEMBERS, TREES)
+ALIKE: Final = effect_pool.MEMBERS.index(f"effect_on_odds_{effect_pool.ON_ODDS[-1]:.0f}")
 REFIT_FROM: Final = 1000
 REFIT_GROWTH: Final = 2.0
 KEPT_FOR_BATCH: Final = 50_000
@@ -59,16 +50,8 @@ class Uplift:
 
     Notes
     -----
-    A second-order logistic regression learns who has the outcome at all; effects are learned beside it (see
-    :class:`models.learners.effect.LinearEffect`), one per way of looking at it, and a model of each group
-    (T-learner). :meth:`refit` is the batch part. The score is their mean, weighted by the likelihood of the outcomes
-    under what each had said **before** (Bayesian model averaging, newer outcomes count more): as long as nothing is
-    known of who differs, the members that say "all alike" have most of the weight.
-
-    References
-    ----------
-    S. Kuenzel et al., "Metalearners for estimating heterogeneous treatment effects", PNAS 2019. X. Nie, S. Wager,
-    "Quasi-oracle estimation of heterogeneous treatment effects", Biometrika 2021.
+    A pool of linear effects (:class:`models.learners.effect_pool.EffectPool`) and, refitted from time to time by
+    :meth:`refit`, boosted trees as one more member.
 
     Examples
     --------
@@ -82,53 +65,31 @@ class Uplift:
 
     def __init__(self, kinds: Sequence[str]) -> None:
         self.encoder = TabularEncoder(kinds)
-        self.main = SecondOrderLogistic(0, precision=PRECISION)
-        self.groups = [SecondOrderLogistic(0, precision=PRECISION) for _ in range(2)]
-        self.effects = [LinearEffect(precision) for precision in ON_ODDS]
-        self.effects += [LinearEffect(precision, on_odds=False) for precision in ON_RATE]
+        self.pool = EffectPool(more=(TREES,))
         self.trees = EffectTrees()
-        self.count = 0
-        self.treated = 0
-        self._losses: FloatArray = np.zeros(len(MEMBERS))
         self._plain: list[FloatArray] = []
         self._known: list[tuple[int, int, float]] = []
         self._next_fit = REFIT_FROM
-        self._weights: FloatArray | None = None
 
     @property
-    def share(self) -> float:
-        """Share of the treated so far."""
-        return (self.treated + 1.0) / (self.count + 2.0)
+    def count(self) -> int:
+        """Outcomes learned."""
+        return self.pool.count
 
     def score(self, row: Sequence[Value]) -> UpliftScore:
         """Score one row with what is known now."""
         encoded = self.encoder.encode(row)
-        wide = encoded.wide
-        base = _probability(self.main, wide)
-        members = np.zeros(len(MEMBERS))
-        for place, effect in enumerate(self.effects):
-            members[place] = effect.uplift(wide, base, self.share)
-        members[-2] = _probability(self.groups[1], wide) - _probability(self.groups[0], wide)
-        alike = members[len(ON_ODDS) - 1]
-        members[-1] = float(self.trees.effect(encoded.plain.reshape(1, -1))[0]) if self.trees.fitted else alike
+        base, members = self.pool.say(encoded.wide)
+        trees = self.trees
+        members[-1] = float(trees.effect(encoded.plain.reshape(1, -1))[0]) if trees.fitted else members[ALIKE]
         return UpliftScore(float(self.weights() @ members), members, base, encoded, row)
 
     def learn(self, scored: UpliftScore, treated: int, y: int) -> None:
         """Outcome of a row that was scored before."""
-        d = treated - self.share
-        self._judge(scored, d, y)
         self.encoder.learn(scored.row, y)
-        width = self.encoder.width
-        wide = np.pad(scored.encoded.wide, (0, width - len(scored.encoded.wide)))
-        for member in (self.main, *self.groups):
-            member.grow(self.encoder.indicators)
-        for effect in self.effects:
-            effect.grow(self.encoder.indicators)
-            effect.learn_one(wide, y, scored.base, d)
-        self.main.learn_one(wide, y)
-        self.groups[treated].learn_one(wide, y)
-        self.count += 1
-        self.treated += treated
+        wide = np.pad(scored.encoded.wide, (0, self.encoder.width - len(scored.encoded.wide)))
+        self.pool.grow(self.encoder.indicators)
+        self.pool.learn(wide, treated, y, Effects(scored.base, scored.members))
         self._plain.append(scored.encoded.plain)
         self._known.append((treated, y, scored.base))
         if len(self._known) > 2 * KEPT_FOR_BATCH:
@@ -149,21 +110,22 @@ class Uplift:
             # What the trees of before had said is no measure of these; what these say of unseen rows is.
             size = len(known)
             newer = np.arange(self.count - size + 1, self.count + 1) / self.count
-            losses = _losses(base + (treated - self.share) * unseen, y)
-            self._losses[-1] = float(newer @ losses) * 0.5 * (self.count + 1) / float(newer.sum())
-            self._weights = None
+            lost = losses(base + (treated - self.pool.share) * unseen, y)
+            self.pool.rejudge(-1, float(newer @ lost) * 0.5 * (self.count + 1) / float(newer.sum()))
 
     def weights(self) -> FloatArray:
         """Weight of each of `MEMBERS`, adding up to 1."""
-        if self._weights is None:
-            raw = np.exp(self._losses.min() - self._losses)
-            self._weights = np.asarray(raw / raw.sum())
-        return self._weights
+        return self.pool.weights()
 
     def meta(self) -> dict[str, Any]:
         """Return what a person wants to know of it."""
         shares = zip(MEMBERS, self.weights().round(3).tolist(), strict=True)
-        return {"examples": self.count, "treated": self.treated, "features": self.encoder.width, "pool": dict(shares)}
+        return {
+            "examples": self.count,
+            "treated": self.pool.treated,
+            "features": self.encoder.width,
+            "pool": dict(shares),
+        }
 
     def snapshot(self) -> dict[str, Any]:
         """Plain state."""
@@ -171,12 +133,8 @@ class Uplift:
         return {
             "name": NAME,
             "encoder": self.encoder.snapshot(),
-            "linear": [member.snapshot() for member in (self.main, *self.groups)],
-            "effects": [effect.snapshot() for effect in self.effects],
+            "pool": self.pool.snapshot(),
             "trees": self.trees.snapshot(),
-            "count": self.count,
-            "treated": self.treated,
-            "losses": self._losses.copy(),
             "plain": np.array(self._plain).reshape(kept, len(self.encoder.kinds)),
             "known": [list(one) for one in self._known],
             "next_fit": self._next_fit,
@@ -190,32 +148,11 @@ class Uplift:
         IncompatibleSnapshotError
             The state is of another learner or of other columns.
         """
-        if state.get("name") != NAME or len(state["effects"]) != len(self.effects):
+        if state.get("name") != NAME:
             raise IncompatibleSnapshotError(f"not a state of {NAME}")
         self.encoder.restore(state["encoder"])
-        for member, entry in zip((self.main, *self.groups), state["linear"], strict=True):
-            member.grow(self.encoder.indicators[: len(entry["mean"])])
-            member.restore(entry)
-        for effect, entry in zip(self.effects, state["effects"], strict=True):
-            effect.restore(entry)
+        self.pool.restore(state["pool"], self.encoder.indicators)
         self.trees.restore(state["trees"])
-        self.count, self.treated, self._next_fit = state["count"], state["treated"], state["next_fit"]
-        self._losses = state["losses"].copy()
+        self._next_fit = state["next_fit"]
         self._plain = list(state["plain"].copy())
         self._known = [(treated, y, base) for treated, y, base in state["known"]]
-        self._weights = None
-
-    def _judge(self, scored: UpliftScore, d: float, y: int) -> None:
-        # The loss of the first of n outcomes counts 1 / n of that of the last.
-        self._losses = self._losses * (self.count / (self.count + 1)) + _losses(scored.base + d * scored.members, y)
-        self._weights = None
-
-
-def _probability(model: SecondOrderLogistic, wide: FloatArray) -> float:
-    linear = model.linear()
-    return float(sigmoid(linear.bias + linear.weights @ wide[: model.dimensions]))
-
-
-def _losses(said: FloatArray, y: int | npt.NDArray[np.int64]) -> FloatArray:
-    chance = np.clip(said, LEAST_CHANCE, 1.0 - LEAST_CHANCE)
-    return -np.log(np.where(y, chance, 1.0 - chance))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from config.definitions import Offer
+from models import fairness
 from models.campaigns.view import user_view
 from models.decisions import Cause, OfferDecision, effect_id
 from models.offers import answered
@@ -29,7 +30,9 @@ def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause
             return True
         if context is None:
             together = brain.offer_conditions
-            user_facts = user_view(profile, at, together.user_fields, brain.goals, brain.trials, brain.facts)
+            user_facts = user_view(
+                profile, at, together.user_fields, brain.goals, brain.trials, brain.facts, brain.uplift
+            )
             context = together.about({"event": cause.event, "properties": {}, "user": user_facts})
         return brain.conditions[offer.when].evaluate(context)[0]
 
@@ -63,6 +66,7 @@ def decide_offers(turn: Turn, user: str, profile: Profile, at: int, cause: Cause
         snapshot=brain.recs.version,
         choice=chosen.choice if chosen is not None and chosen.choice is not None else msgspec.UNSET,
     )
+    fairness.offered(turn, profile, ranked)
     turn.out.effects.append(decision)
     turn.out.offers[user] = decision
     return decision

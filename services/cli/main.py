@@ -15,6 +15,7 @@ from services.bootstrap import BAD_INPUT, setting_faults
 from services.cli import (
     audit,
     demand,
+    fairness,
     letters,
     look,
     offers,
@@ -26,6 +27,7 @@ from services.cli import (
     rules,
     run,
     segments,
+    uplift,
     value,
 )
 from services.cli.experiment_watch import experiments_app
@@ -45,6 +47,7 @@ app.command("demo", rich_help_panel="Run")(run.demo)
 app.command("up", rich_help_panel="Run")(run.up)
 app.command("worker", rich_help_panel="Run")(run.worker)
 app.command("audit", rich_help_panel="Prove")(audit.audit)
+app.command("fairness", rich_help_panel="Prove")(fairness.fairness)
 app.add_typer(evaluate_app, rich_help_panel="Prove")
 app.add_typer(train_app, rich_help_panel="Learn")
 app.add_typer(models_app, rich_help_panel="Learn")
@@ -59,6 +62,7 @@ app.command("reviews", rich_help_panel="Look")(reviews.reviews)
 app.command("rules", rich_help_panel="Look")(rules.rules)
 app.command("value", rich_help_panel="Look")(value.value)
 app.command("segments", rich_help_panel="Look")(segments.segments)
+app.command("uplift", rich_help_panel="Look")(uplift.uplift)
 app.command("check", rich_help_panel="Operate")(ops.check)
 app.command("health", rich_help_panel="Operate")(ops.health)
 app.command("doctor", rich_help_panel="Operate")(ops.doctor)

@@ -22,6 +22,7 @@ from models.learners.contest import ONLINE, Comparison
 from models.learners.standing import NotProvenError, Standing, spell, told, unproven
 from services.bootstrap import BAD_INPUT, DATA_DIR, settings_for
 from services.jobs.models import listing
+from services.state.model_health import read_model_health, troubled
 from services.state.redis_lane import Client, connect
 from services.state.registry import ModelRegistry
 
@@ -63,6 +64,46 @@ def list_models(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+@models_app.command()
+def health(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
+    """Whether each score can be trusted now: judged as served, drift, age of what it knows. Exit code 1: look at it."""
+    settings = settings_for(data_dir)
+    with _redis(data_dir) as client:
+        rows = read_model_health(client, settings.lanes)
+    if form == "json":
+        _print_json({"models": msgspec.to_builtins(rows)})
+    else:
+        table = Table(box=SIMPLE)
+        for name in (
+            "score",
+            "state",
+            "examples",
+            "newest label",
+            "judged",
+            "AUC",
+            "log loss",
+            "rate",
+            "calib.",
+            "alarms",
+        ):
+            table.add_column(name, justify="left" if name in {"score", "state", "newest label"} else "right")
+        for row in rows:
+            one = row.health
+            figures = (one.auc, one.log_loss, one.rate_log_loss, one.calibration)
+            table.add_row(
+                row.score if row.score == row.model else f"{row.model} {row.score}",
+                f"{row.state} (the rate is served)" if one.fallback else row.state,
+                f"{one.examples:,}",
+                _moment(one.newest_ms),
+                f"{one.judged:,}" if one.judged else "",
+                *("" if value is None else f"{value:.3f}" for value in figures),
+                f"{one.drifts}, last {_moment(one.last_drift_ms)}" if one.last_drift_ms else str(one.drifts or ""),
+            )
+        Console().print(table)
+    if troubled(rows):
+        raise typer.Exit(1)
 
 
 @models_app.command()

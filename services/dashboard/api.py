@@ -164,6 +164,20 @@ def make_router(
             return Response(msgspec.json.encode(fault), 503, {**_FRESH, "Retry-After": "1"}, "application/json")
         return Response(msgspec.json.encode(found), 200, _FRESH, "application/json")
 
+    @router.get("/v1/models", summary="Whether each score can be trusted now")
+    async def models() -> Response:
+        return await _told(lambda _: {"models": propensities.health()}, "")
+
+    @router.get("/v1/fairness", summary="Whether groups of users are treated alike")
+    async def fairness() -> Response:
+        return await _told(lambda _: {"fairness": propensities.fairness()}, "")
+
+    @router.get("/v1/uplift", summary="What each campaign with a control group changes, on the whole or for a user")
+    async def uplift(user: Annotated[str | None, Query(min_length=1, max_length=200)] = None) -> Response:
+        if user is None:
+            return await _told(lambda _: {"campaigns": propensities.campaigns()}, "")
+        return await _told(propensities.uplift, user)
+
     @router.get("/u/{token}", summary="Ask whether to unsubscribe; changes nothing", include_in_schema=False)
     async def ask(token: str) -> HTMLResponse:
         try:

@@ -27,9 +27,10 @@ from services.dashboard.context import (
     Worker,
 )
 from services.dashboard.ledger import build_funnels, build_proof
+from services.dashboard.models import build_fairness, in_use, watched
 from services.dashboard.results import build_experiments
 from services.dashboard.status import build_status
-from services.state.live import RawLive, Snapshot
+from services.state.live import RawLive, Snapshot, deciding
 from services.state.reviews import Reviewed
 
 TAIL_SHOWN = 8
@@ -58,9 +59,11 @@ def build_page(raw: RawLive, definitions: Definitions, history: Sequence[Sample]
     totals = build_totals(raw)
     latency = build_latency(raw.workers)
     funnels = build_funnels(raw.campaigns, definitions.campaigns)
+    models = watched(build_models(raw, definitions.goals), raw, definitions)
+    fairness = build_fairness(raw, definitions)
     return PageContext(
         at_ms=now_ms,
-        status=build_status(workers, totals, latency, proof, funnels, history),
+        status=build_status(workers, totals, latency, proof, funnels, history, models, fairness),
         clock=build_clock(raw),
         totals=totals,
         latency=latency,
@@ -69,7 +72,8 @@ def build_page(raw: RawLive, definitions: Definitions, history: Sequence[Sample]
         funnels=funnels,
         experiments=build_experiments(raw.cards, definitions.experiments, currency=definitions.churn.currency),
         proof=proof,
-        models=build_models(raw, definitions.goals),
+        models=models,
+        fairness=fairness,
         segments=build_segments(raw),
         workers=workers,
         reviews=build_reviews(raw.reviewed),
@@ -122,7 +126,7 @@ def build_clock(raw: RawLive) -> Clock:
             str(raw.demo.get("label") or "simulation"),
         )
     marks: dict[str, int] = {}
-    for figures in _deciding(raw.workers):
+    for figures in deciding(raw.workers):
         found = figures.get("watermarks", {})
         marks.update({lane: int(mark) for lane, mark in found.items() if mark and mark > 0})
     at_ms = min(marks.values(), default=None)
@@ -131,12 +135,12 @@ def build_clock(raw: RawLive) -> Clock:
 
 def build_totals(raw: RawLive) -> Totals:
     """Sum the large numbers over the workers that are alive; what the lanes count comes from the lanes."""
-    deciding = _deciding(raw.workers)
+    figures = deciding(raw.workers)
     return Totals(
-        events_per_s=_total(deciding, "events_per_s"),
+        events_per_s=_total(figures, "events_per_s"),
         events=sum(lane.applied - lane.ticks for lane in raw.lanes.values()),
-        alerts=round(_total(deciding, "alerts_total")),
-        offers=round(_total(deciding, "offers_total")),
+        alerts=round(_total(figures, "alerts_total")),
+        offers=round(_total(figures, "offers_total")),
         messages=sum(counts.get("decided", 0) for counts in raw.campaigns.values()),
         refused=sum(lane.rejected for lane in raw.lanes.values()),
         waiting=sum(lag_by_partition(raw.workers).values()),
@@ -145,10 +149,10 @@ def build_totals(raw: RawLive) -> Totals:
 
 def build_latency(workers: Sequence[Figures]) -> Latency:
     """Both parts of the latency, of the slowest worker."""
-    deciding = _deciding(workers)
+    found = deciding(workers)
     return Latency(
-        log=_slowest(figures.get("log_latency_ms") for figures in deciding),
-        kairos=_slowest(figures.get("latency_ms") for figures in deciding),
+        log=_slowest(figures.get("log_latency_ms") for figures in found),
+        kairos=_slowest(figures.get("latency_ms") for figures in found),
     )
 
 
@@ -216,7 +220,7 @@ def _goal(goal: Goal, raw: RawLive) -> ModelVersion:
         name=f"goal-{goal.id}",
         title=f"Goal {goal.id}",
         version=snapshot.version if snapshot and meta else 0,
-        in_use=_in_use("goals", raw),
+        in_use=in_use("goals", raw),
         published=words.seconds_of_day(snapshot.created_ms) if snapshot and meta else "\N{EN DASH}",
         learned=bool(meta.get("learned")),
         examples=meta.get("examples"),
@@ -239,12 +243,6 @@ def _goal_words(meta: Figures, figures: Figures) -> str:
     )
 
 
-def _in_use(name: str, raw: RawLive) -> int | None:
-    """Oldest version that a worker decides with."""
-    told = [figures.get("snapshots", {}).get(name) for figures in _deciding(raw.workers)]
-    return min((int(version) for version in told if version is not None), default=None)
-
-
 def _model(name: str, title: str, raw: RawLive) -> ModelVersion:
     snapshot = raw.snapshots.get(name)
     learned = bool(snapshot and snapshot.meta.get("learned", name == "recs"))
@@ -253,7 +251,7 @@ def _model(name: str, title: str, raw: RawLive) -> ModelVersion:
         name=name,
         title=title,
         version=snapshot.version if snapshot else 0,
-        in_use=_in_use(name, raw),
+        in_use=in_use(name, raw),
         published=words.seconds_of_day(snapshot.created_ms) if snapshot else "\N{EN DASH}",
         learned=learned,
         examples=examples,
@@ -271,7 +269,7 @@ def build_segments(raw: RawLive) -> tuple[Segment, ...]:
 def _churn_words(snapshot: Snapshot | None, raw: RawLive) -> str:
     meta = snapshot.meta if snapshot else {}
     promoted = [
-        figures["snapshots"][BATCH] for figures in _deciding(raw.workers) if BATCH in figures.get("snapshots", {})
+        figures["snapshots"][BATCH] for figures in deciding(raw.workers) if BATCH in figures.get("snapshots", {})
     ]
     if promoted:
         return f"batch version {max(map(int, promoted))} was promoted and scores; the online model learns on"
@@ -319,10 +317,6 @@ def _tail_item(item: Figures) -> TailItem:
         detail=detail,
         tag=tag,
     )
-
-
-def _deciding(workers: Iterable[Figures]) -> list[Figures]:
-    return [figures for figures in workers if figures.get("role") == "decide"]
 
 
 def _total(workers: Iterable[Figures], name: str) -> float:

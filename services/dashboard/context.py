@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from models.fairness import Parity
+from models.learners.health import ScoreHealth
 from services.dashboard.outcomes import ExperimentResult, Funnel
 from services.state.reviews import Reviewed
 from services.state.rules import ToldRule
@@ -240,6 +242,8 @@ class ModelVersion:
     examples : examples that it learned from, None where it does not say.
     words : "learned since 30 Jun 2010", "not learned yet", and the like.
     figures : how good the scores were as they were served, by name, of a goal's model that was judged.
+    state : fine, stale, drifting, worse than the rate, or not learned yet; "" where nothing is watched.
+    health : what its learner knows of the score.
     """
 
     name: str
@@ -251,6 +255,8 @@ class ModelVersion:
     examples: int | None
     words: str
     figures: Mapping[str, float] = field(default_factory=dict)
+    state: str = ""
+    health: ScoreHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +354,7 @@ class PageContext:
     proof : the proof ledger.
     models : published models.
     segments : of customers by behaviour, the largest first.
+    fairness : whether groups of users are treated alike, if any are declared.
     workers : alive and silent ones.
     reviews : what customers say about products.
     together : what is bought together, strongest first.
@@ -366,6 +373,7 @@ class PageContext:
     proof: Proof = Proof((), None, False)
     models: tuple[ModelVersion, ...] = ()
     segments: tuple[Segment, ...] = ()
+    fairness: tuple[Parity, ...] = ()
     workers: tuple[Worker, ...] = ()
     reviews: Reviews = Reviews()
     together: tuple[ToldRule, ...] = ()

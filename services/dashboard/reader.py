@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from config.definitions import Definitions
 from models.errors import IncompatibleSnapshotError
+from models.fairness import counter_key
 from services.dashboard.build import build_away, build_page, sample
 from services.dashboard.context import PageContext, Sample
 from services.dashboard.status import away_status, unreadable_status
@@ -50,6 +51,8 @@ class PageReader:
         self._every_s = every_s
         self._experiments = tuple(one.id for one in definitions.experiments)
         self._campaigns = tuple(one.id for one in definitions.campaigns)
+        fairness = definitions.policy.fairness
+        self._counters = () if fairness is None else (counter_key(fairness.attribute),)
         self._history: deque[Sample] = deque(maxlen=HISTORY_MS // SAMPLE_EVERY_MS)
         self._away = False
         self._task: asyncio.Task[None] | None = None
@@ -81,7 +84,7 @@ class PageReader:
     async def read(self) -> PageContext:
         """Read now. A Redis that is away gives the page that says so; it raises nothing."""
         try:
-            raw = await self._live.read(self._experiments, self._campaigns)
+            raw = await self._live.read(self._experiments, self._campaigns, self._counters)
         except RedisAwayError as error:
             if not self._away:
                 logger.warning("dashboard.redis_away address=%s", error.address)

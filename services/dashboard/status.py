@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from models.fairness import Parity
 from services.dashboard import words
-from services.dashboard.context import Latency, Level, Problem, Proof, Sample, Status, Totals, Worker
+from services.dashboard.context import Latency, Level, ModelVersion, Problem, Proof, Sample, Status, Totals, Worker
 from services.dashboard.outcomes import Funnel
 
 STALLED_MS = 10_000
@@ -54,6 +55,8 @@ def build_status(
     proof: Proof,
     funnels: Sequence[Funnel],
     history: Sequence[Sample],
+    models: Sequence[ModelVersion] = (),
+    fairness: Sequence[Parity] = (),
 ) -> Status:
     """Judge the whole from its parts."""
     alive = [worker for worker in workers if worker.alive]
@@ -70,6 +73,8 @@ def build_status(
         + _slow(latency)
         + _refused(totals)
         + _unknown(funnels)
+        + _doubtful(models)
+        + _uneven(fairness)
     )
     if nothing_yet and deciding and not problems:
         up = words.plural(len(alive), "worker")
@@ -97,6 +102,29 @@ def _evidence(alive: Sequence[Worker], totals: Totals, proof: Proof) -> str:
     on_the_way = words.plural(totals.waiting, "record")
     parts.append(f"{on_the_way} on the way" if totals.waiting else "nothing waits")
     return " · ".join(parts)
+
+
+def _doubtful(models: Sequence[ModelVersion]) -> list[Problem]:
+    return [
+        Problem(
+            "note", f"{model.title}: {model.state}.", "`kairos models health` tells more, docs/models.md what to do."
+        )
+        for model in models
+        if model.state not in {"", "fine", "not learned yet"}
+    ]
+
+
+def _uneven(fairness: Sequence[Parity]) -> list[Problem]:
+    return [
+        Problem(
+            "note",
+            f"{one.what.capitalize()} differ by {one.attribute}: {one.groups[-1].value} gets {one.ratio or 0.0:.2f} of "
+            f"what {one.groups[0].value} gets, {one.least:g} is tolerated.",
+            "`kairos fairness` shows all groups; docs/campaigns.md, Policy.",
+        )
+        for one in fairness
+        if one.verdict == "uneven"
+    ]
 
 
 def _silent(workers: Sequence[Worker]) -> list[Problem]:

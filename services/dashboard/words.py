@@ -16,6 +16,7 @@ SUPPRESSED = {
     "suppressed_address": "address is blocked",
     "answered": "no longer needed",
     "empty_cart": "nothing left in the cart",
+    "low_uplift": "the message would change too little",
 }
 
 

@@ -25,7 +25,7 @@ VALUES: dict[str, tuple[type[msgspec.Struct], ...]] = {
     "offers": (decisions.OfferDecision,),
     "messages": (decisions.MessageCommand,),
     "exposures": (decisions.Exposure,),
-    "training": (decisions.ChurnExample, decisions.BasketExample, decisions.GoalExample),
+    "training": (decisions.ChurnExample, decisions.BasketExample, decisions.GoalExample, decisions.UpliftExample),
     "dead-letters": (decisions.DeadLetter,),
     "journal": (decisions.JournalEntry,),
     "verdicts": (VerdictChanged,),

@@ -101,6 +101,11 @@ def registry(model: str) -> str:
     return f"registry:{{{model}}}"
 
 
+def model_health(model: str) -> str:
+    """Hash: score -> what its learner knows of it, JSON; written with the learner's checkpoint."""
+    return f"health:{{{model}}}"
+
+
 def comparison(model: str) -> str:
     """Champion and shadow on the labels so far, JSON; written with the learner's checkpoint."""
     return f"comparison:{{{model}}}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import redis
@@ -64,8 +65,9 @@ class LearnStore:
         checkpoint: bytes,
         snapshot: Envelope | None,
         comparison: bytes | None = None,
+        health: Mapping[str, bytes] | None = None,
     ) -> bool:
-        """Write checkpoint, offset, snapshot and comparison together, if the stored offset is still `previous_offset`.
+        """Write everything together, if the stored offset is still `previous_offset`.
 
         Returns
         -------
@@ -91,6 +93,10 @@ class LearnStore:
                     pipe.set(keys.snapshot_latest(model), snapshot.version)
                 if comparison is not None:
                     pipe.set(keys.comparison(model), comparison)
+                if health is not None:
+                    pipe.delete(keys.model_health(model))
+                    for name, told in health.items():
+                        pipe.hset(keys.model_health(model), name, told)
                 pipe.execute()
         except FenceError:
             return False

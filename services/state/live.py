@@ -19,10 +19,13 @@ import redis as redis_py
 from config.topics import LEARNED_FROM
 from models.errors import TransientError
 from models.lane import LaneState
+from models.learners.contest import Comparison
 from models.learners.envelope import Envelope
 from services.state import keys
 from services.state.cluster import Cluster, is_cluster
 from services.state.lanes import decode_lanes, lane_keys
+from services.state.model_health import Row
+from services.state.model_health import judged as judged_health
 from services.state.reviews import Reviewed, ReviewReader
 from services.state.rules import RuleReader, ToldRule
 
@@ -150,7 +153,9 @@ class RawLive:
     demo : the replay's clock, if one runs.
     lanes : the proof counters of each lane.
     cards : of experiments, as the judge wrote them. campaigns : counters by id and field, summed over lanes.
-    snapshots : published models by name. reviewed : products that were reviewed, best first.
+    counters : others that were asked for, by name.
+    snapshots : published models by name. health : of every score. comparison : of the registry's champion and shadow.
+    reviewed : products that were reviewed, best first.
     together : rules of what is bought together, strongest first; not all.
     """
 
@@ -161,9 +166,12 @@ class RawLive:
     lanes: Mapping[int, LaneState] = field(default_factory=dict)
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     campaigns: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     reviewed: tuple[Reviewed, ...] = ()
     together: tuple[ToldRule, ...] = ()
+    health: tuple[Row, ...] = ()
+    comparison: Comparison | None = None
 
 
 class RedisAwayError(TransientError):
@@ -210,7 +218,7 @@ class LiveReader:
         self._products: tuple[tuple[Reviewed, ...], tuple[ToldRule, ...]] = ((), ())
         self._products_s = 0.0
 
-    async def read(self, experiments: Iterable[str], campaigns: Iterable[str]) -> RawLive:
+    async def read(self, experiments: Iterable[str], campaigns: Iterable[str], counters: Iterable[str] = ()) -> RawLive:
         """Read once.
 
         Raises
@@ -218,7 +226,7 @@ class LiveReader:
         RedisAwayError
             Redis does not answer, or is still loading.
         """
-        return await asyncio.to_thread(self.read_now, tuple(experiments), tuple(campaigns))
+        return await asyncio.to_thread(self.read_now, tuple(experiments), tuple(campaigns), tuple(counters))
 
     async def ping(self) -> None:
         """Return when Redis answers; raise :class:`RedisAwayError` when it does not."""
@@ -227,10 +235,10 @@ class LiveReader:
         except (redis_py.RedisError, redis_py.RedisClusterException) as error:
             raise RedisAwayError(self.address, type(error).__name__) from error
 
-    def read_now(self, experiments: Sequence[str], campaigns: Sequence[str]) -> RawLive:
+    def read_now(self, experiments: Sequence[str], campaigns: Sequence[str], counters: Sequence[str] = ()) -> RawLive:
         """:meth:`read` without the thread."""
         try:
-            return self._read(experiments, campaigns)
+            return self._read(experiments, campaigns, counters)
         except (redis_py.RedisError, redis_py.RedisClusterException) as error:
             raise RedisAwayError(self.address, type(error).__name__) from error
 
@@ -238,7 +246,7 @@ class LiveReader:
         """Close the connections."""
         self._redis.close()
 
-    def _read(self, experiments: Sequence[str], campaigns: Sequence[str]) -> RawLive:
+    def _read(self, experiments: Sequence[str], campaigns: Sequence[str], counters: Sequence[str]) -> RawLive:
         listed = cast(list[tuple[bytes, float]], self._redis.zrange(WORKERS_KEY, 0, -1, withscores=True))
         known: list[tuple[str, str, int]] = []
         for packed_name, seen in listed:
@@ -254,11 +262,14 @@ class LiveReader:
             pipe.get(key)
         for name in LEARNED_FROM:
             pipe.get(keys.snapshot_latest(name))
+            pipe.hgetall(keys.model_health(name))
+        pipe.get(keys.comparison("churn"))
         for identifier in experiments:
             pipe.hget(keys.experiment(identifier), "result")
-        for identifier in campaigns:
+        summed = [*(f"camp:{identifier}" for identifier in campaigns), *counters]
+        for counter in summed:
             for lane in range(self._lanes):
-                pipe.hgetall(keys.counters(lane, f"camp:{identifier}"))
+                pipe.hgetall(keys.counters(lane, counter))
         replies = iter(pipe.execute())
 
         alive: list[Mapping[str, Any]] = []
@@ -272,11 +283,12 @@ class LiveReader:
         tails: dict[str, tuple[Mapping[str, Any], ...]] = {kind: _readable(next(replies)) for kind in TAIL_KINDS}
         demo = next(replies)
         lanes = decode_lanes([next(replies) for _ in range(self._lanes)])
-        versions = {name: next(replies) for name in LEARNED_FROM}
+        models = {name: (next(replies), next(replies)) for name in LEARNED_FROM}
+        compared = next(replies)
         judged = {identifier: next(replies) for identifier in experiments}
         sums: dict[str, dict[str, int]] = {}
-        for identifier in campaigns:
-            total = sums.setdefault(identifier, {})
+        for counter in summed:
+            total = sums.setdefault(counter, {})
             for _ in range(self._lanes):
                 for packed, value in next(replies).items():
                     field_name = packed.decode()
@@ -289,8 +301,16 @@ class LiveReader:
             demo=next(iter(_readable([demo])), None),
             lanes=lanes,
             cards={name: card for name, packed in judged.items() for card in _readable([packed])},
-            campaigns=sums,
-            snapshots=self._read_snapshots(versions),
+            campaigns={identifier: sums[f"camp:{identifier}"] for identifier in campaigns},
+            counters={name: sums[name] for name in counters},
+            snapshots=self._read_snapshots({name: latest for name, (latest, _) in models.items()}),
+            health=tuple(
+                judged_health(
+                    {name: found for name, (_, found) in models.items()},
+                    max((one.watermark for one in lanes.values()), default=None),
+                )
+            ),
+            comparison=_comparison(compared),
             reviewed=reviewed,
             together=bought_together,
         )
@@ -318,6 +338,18 @@ class LiveReader:
             if blob is not None:
                 self._snapshots[name] = describe_snapshot(cast(bytes, blob))
         return dict(self._snapshots)
+
+
+def _comparison(packed: bytes | None) -> Comparison | None:
+    try:
+        return None if packed is None else msgspec.json.decode(packed, type=Comparison)
+    except msgspec.DecodeError:
+        return None
+
+
+def deciding(workers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Figures of the workers of decide."""
+    return [figures for figures in workers if figures.get("role") == "decide"]
 
 
 def _readable(values: Iterable[bytes | None]) -> tuple[Mapping[str, Any], ...]:

@@ -12,12 +12,13 @@ from models import facts
 from models.brain import Brain
 from models.errors import IncompatibleSnapshotError
 from models.facts import Facts
-from models.learners import goal_scores, linear, rules, sentiment
+from models.learners import goal_scores, linear, rules, sentiment, uplift_scores
 from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.contest import ONLINE
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.learners.opinions import Opinions
+from models.learners.uplift_scores import UpliftScores
 from models.offers import bandit, recs, stock
 from models.offers.bandit import Bandit
 from models.offers.pairs import Rules
@@ -28,7 +29,17 @@ from services.state.registry import ModelRegistry
 from services.state.snapshots import SnapshotReader
 
 log = structlog.get_logger()
-MODELS = (linear.NAME, recs.NAME, goal_scores.NAME, bandit.NAME, sentiment.NAME, rules.NAME, stock.NAME, *facts.NAMES)
+MODELS = (
+    linear.NAME,
+    recs.NAME,
+    goal_scores.NAME,
+    bandit.NAME,
+    sentiment.NAME,
+    rules.NAME,
+    stock.NAME,
+    uplift_scores.NAME,
+    *facts.NAMES,
+)
 
 
 class ServedModels:
@@ -43,7 +54,7 @@ class ServedModels:
         self._reader = SnapshotReader(client)
         self._registry = ModelRegistry(client, linear.NAME)
         self._refused = ""
-        self._refused_goals = self._refused_texts = self._refused_rules = 0
+        self._refused_goals = self._refused_texts = self._refused_rules = self._refused_uplift = 0
         self._refused_facts: dict[str, int] = {}
 
     def take(self, brain: Brain, *, anew: bool = False) -> Brain:
@@ -75,10 +86,24 @@ class ServedModels:
         shelf, version = brain.stock, latest.get(stock.NAME, 0)
         if anew or version != shelf.version:
             shelf = Stock.from_envelope(self._reader.load(stock.NAME, version)) if version else Stock()
-        found = (churn, offers, goals, chooser, opinions, together, learned, shelf)
+        uplift = self._uplift(brain.uplift.scores, latest.get(uplift_scores.NAME, 0), anew=anew)
+        found = (churn, offers, goals, chooser, opinions, together, learned, shelf, uplift)
         if all(one is other for one, other in zip(found, brain.models, strict=True)):
             return brain
         return brain.with_models(*found)
+
+    def _uplift(self, current: UpliftScores, version: int, *, anew: bool) -> UpliftScores:
+        """What learn published last; where that cannot be read, what serves now goes on."""
+        if version == current.version and not anew:
+            return current
+        try:
+            envelope = self._reader.load(uplift_scores.NAME, version) if version else None
+            return UpliftScores() if envelope is None else UpliftScores.from_envelope(envelope)
+        except IncompatibleSnapshotError as error:
+            if version != self._refused_uplift:
+                self._refused_uplift = version
+                log.warning("uplift_refused", serving=current.version, error=str(error))
+            return current
 
     def _rules(self, current: Rules, version: int, *, anew: bool) -> Rules:
         """What learn published last; where that cannot be read, what serves now goes on."""

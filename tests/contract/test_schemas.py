@@ -15,7 +15,7 @@ import pytest
 
 from config.overrides import Override
 from config.topics import INPUT_NAMES, OUTPUTS, TOPICS, VERDICTS
-from models import reviews
+from models import fairness, reviews
 from models.events import ALIASES, REASONS, Envelope, Product, Properties
 from models.experiments.fields import counter_key
 from models.experiments.watch import look
@@ -170,6 +170,7 @@ LANE_KEYS = {
     keys.counters(7, "camp:<id>"),
     keys.counters(7, "offer:<id>"),
     keys.counters(7, reviews.KEY),
+    keys.counters(7, fairness.counter_key("<attribute>")),
     keys.counter_names(7),
 }
 SHARED_KEYS = {
@@ -178,6 +179,7 @@ SHARED_KEYS = {
     keys.learn_checkpoint("<model>"),
     keys.registry("<model>"),
     keys.comparison("<model>"),
+    keys.model_health("<model>"),
     keys.REDRIVEN,
     keys.experiment("<id>"),
     keys.OVERRIDES,
@@ -206,6 +208,7 @@ def test_no_key_function_was_forgotten() -> None:
     assert made == {
         "lane", "fence", "state", "profile", "offers", "timers", "outbox", "outbox_index", "counters", "counter_names",
         "policy", "snapshot_latest", "snapshot", "learn_checkpoint", "experiment", "registry", "comparison",
+        "model_health",
     }  # fmt: skip
     assert {name for name, _ in inspect.getmembers(ledger, inspect.isfunction) if name.endswith("_key")} == {
         "ledger_key",

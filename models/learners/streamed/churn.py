@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from models.decisions import ChurnExample
 from models.features import churn
 from models.learners import linear
-from models.learners.base import FloatArray
+from models.learners.base import MAX_LOG_ODDS, FloatArray, sigmoid
 from models.learners.contest import Contest
+from models.learners.health import ScoreHealth, Watch
 from models.learners.model import Model
 from models.learners.pool import Pool
 
 MIN_EXAMPLES: Final = 500
 MIN_OF_EACH_LABEL: Final = 20
+# One label in so many judges what was served: enough for the figures, at a quarter of the cost.
+JUDGED_EVERY: Final = 4
 
 
 class ChurnModel(Model):
@@ -28,8 +32,10 @@ class ChurnModel(Model):
     def __init__(self) -> None:
         self.pool = Pool(len(churn.FEATURE_NAMES))
         self.contest: Contest = Contest()
+        self.watch = Watch()
         self._positives = 0
         self._first_label_ms: int | None = None
+        self._last_ms: int | None = None
         self._decode = msgspec.json.Decoder(ChurnExample).decode
 
     def learn(self, value: bytes) -> None:
@@ -38,9 +44,13 @@ class ChurnModel(Model):
         if example.label not in (0, 1) or len(example.x) != len(churn.RAW_NAMES):
             raise msgspec.ValidationError("not a churn example of this feature schema")
         features = churn.expand(churn.as_matrix([example.x]))[0]
+        judged = self.pool.count % JUDGED_EVERY == 0 and self.learned
+        online = self.pool.served_at(features, example.at) if judged or self.contest.active else None
         if self.contest.active:
-            online = self.pool.served_at(features, example.at)
             self.contest.note(example.user, example.at, example.x, example.label, online)
+        if judged and online is not None:
+            served = float(sigmoid(np.clip(online, -MAX_LOG_ODDS, MAX_LOG_ODDS)))
+            self.watch.add(served, example.label, example.known_at)
         self._learn(features, example.label, example.at, example.known_at)
 
     def learn_example(self, x: Sequence[int], label: int, at_ms: int, known_ms: int) -> None:
@@ -52,6 +62,7 @@ class ChurnModel(Model):
         self._positives += label
         if self._first_label_ms is None:
             self._first_label_ms = known_ms
+        self._last_ms = max(known_ms, self._last_ms or known_ms)
 
     @property
     def learned(self) -> bool:
@@ -75,9 +86,22 @@ class ChurnModel(Model):
             "pool": {name: float(share) for name, share in shares},
         }
 
+    def health(self) -> dict[str, ScoreHealth]:
+        return {
+            "": ScoreHealth(
+                learned=self.learned,
+                examples=self.pool.count,
+                newest_ms=self._last_ms,
+                **self.watch.figures(),
+                constant=self.pool.constant(),
+            )
+        }
+
     def snapshot(self) -> dict[str, Any]:
         return {
             "pool": self.pool.snapshot(),
+            "watch": self.watch.snapshot(),
+            "last_ms": self._last_ms,
             "positives": self._positives,
             "first_label_ms": self._first_label_ms,
             "contest": self.contest.snapshot(),
@@ -87,6 +111,9 @@ class ChurnModel(Model):
         self.pool.restore(state["pool"])
         self._positives, self._first_label_ms = state["positives"], state["first_label_ms"]
         self.contest.restore(state.get("contest"))
+        self._last_ms = state.get("last_ms")
+        if "watch" in state:  # of before scores were judged
+            self.watch.restore(state["watch"])
 
     def _linear_payload(self) -> linear.LinearPayload:
         count, first = self.pool.count, self._first_label_ms

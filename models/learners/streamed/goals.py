@@ -11,10 +11,9 @@ from models.decisions import GoalExample
 from models.errors import IncompatibleSnapshotError
 from models.features import goals
 from models.learners import goal_scores, linear
-from models.learners.drift import Adwin
+from models.learners.health import Doubt, ScoreHealth, Watch
 from models.learners.model import Model
 from models.learners.pool import Pool
-from models.learners.prequential import Prequential
 
 MEMBERS: Final = ("second_order", "adagrad")
 MIN_EXAMPLES: Final = 300
@@ -34,22 +33,19 @@ class GoalLearner:
     def __init__(self, goal: str) -> None:
         self.goal = goal
         self.pool = Pool(len(goals.FEATURE_NAMES), MEMBERS, judged_from=MIN_EXAMPLES)
-        self.served = Prequential()
-        self.adwin = Adwin()
-        self.drifts = 0
+        self.watch = Watch()
+        self.doubt = Doubt()
         self.positives = 0
         self.first_label_ms: int | None = None
         self.last_ms = 0
 
     def learn(self, example: GoalExample) -> None:
         """Judge what was served, then learn."""
-        if example.p_e4 >= 0:
-            probability = example.p_e4 / 10_000
-            self.served.add(probability, example.label)
-            if self.adwin.update((probability - example.label) ** 2) and self.adwin.rose:
-                self.drifts += 1
-                self.pool.doubt()
+        if example.p_e4 >= 0 and self.watch.add(example.p_e4 / 10_000, example.label, example.known_at):
+            self.pool.doubt()
+            self.doubt.begin()
         x = goals.expand(goals.as_matrix([example.x]))[0]
+        self.doubt.add(self.pool.served_at(x, example.at) if self.doubt.open else None, example.label)
         self.pool.learn_one(x, example.label, example.at, example.known_at)
         self.positives += example.label
         if self.first_label_ms is None:
@@ -65,6 +61,9 @@ class GoalLearner:
     def payload(self) -> goal_scores.GoalPayload:
         """What is served now."""
         model = linear.payload_of(self.pool, goals.FEATURE_NAMES, learned=self.learned, since_ms=self.first_label_ms)
+        if self.doubt.fallback:
+            nothing = [0.0] * len(goals.FEATURE_NAMES)
+            model = msgspec.structs.replace(model, weights=nothing, bias=self.doubt.log_odds, platt=(1.0, 0.0))
         return goal_scores.GoalPayload(goal=self.goal, model=model)
 
     def meta(self) -> dict[str, Any]:
@@ -76,19 +75,32 @@ class GoalLearner:
             "positives": self.positives,
             "first_label_ms": self.first_label_ms,
             "last_label_ms": self.last_ms,
-            "drifts": self.drifts,
+            "drifts": self.watch.drifts,
+            "last_drift_ms": self.watch.last_drift_ms,
+            "fallback": self.doubt.fallback,
             "pool": {name: float(share) for name, share in shares},
-            **self.served.figures(),
+            **self.watch.served.figures(),
         }
+
+    def health(self) -> ScoreHealth:
+        """Return what is known of its scores."""
+        return ScoreHealth(
+            learned=self.learned,
+            examples=self.pool.count,
+            newest_ms=self.last_ms,
+            **self.watch.figures(),
+            constant=self.pool.constant(),
+            fallback=self.doubt.fallback,
+        )
 
     def snapshot(self) -> dict[str, Any]:
         """Plain state."""
         return {
             "goal": self.goal,
             "pool": self.pool.snapshot(),
-            "served": self.served.snapshot(),
-            "adwin": self.adwin.snapshot(),
-            "counts": [self.drifts, self.positives, self.last_ms],
+            "watch": self.watch.snapshot(),
+            "doubt": self.doubt.snapshot(),
+            "counts": [self.positives, self.last_ms],
             "first_label_ms": self.first_label_ms,
         }
 
@@ -96,9 +108,15 @@ class GoalLearner:
         """Become the one that was snapshotted."""
         self.goal = state["goal"]
         self.pool.restore(state["pool"])
-        self.served.restore(state["served"])
-        self.adwin.restore(state["adwin"])
-        self.drifts, self.positives, self.last_ms = state["counts"]
+        if "watch" in state:
+            self.watch.restore(state["watch"])
+            self.doubt.restore(state["doubt"])
+            self.positives, self.last_ms = state["counts"]
+        else:  # of before there was a fallback
+            drifts, self.positives, self.last_ms = state["counts"]
+            self.watch.restore(
+                {"served": state["served"], "adwin": state["adwin"], "drifts": drifts, "last_drift_ms": None}
+            )
         self.first_label_ms = state["first_label_ms"]
 
 
@@ -142,6 +160,9 @@ class GoalsModel(Model):
 
     def meta(self) -> dict[str, Any]:
         return {"goals": {str(code): {"goal": one.goal, **one.meta()} for code, one in sorted(self.learners.items())}}
+
+    def health(self) -> dict[str, ScoreHealth]:
+        return {one.goal: one.health() for _, one in sorted(self.learners.items())}
 
     def snapshot(self) -> dict[str, Any]:
         return {"learners": {str(code): one.snapshot() for code, one in self.learners.items()}}

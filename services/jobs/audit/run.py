@@ -21,6 +21,7 @@ from models.learners.batch import BatchModel, ChurnScorer
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.learners.opinions import Opinions
+from models.learners.uplift_scores import UpliftScores
 from models.offers import bandit, stock
 from models.offers.bandit import Bandit
 from models.offers.pairs import Rules
@@ -66,6 +67,7 @@ class Brains:
         self._stocks: dict[int, Stock] = {0: Stock()}
         self._opinions: dict[int, Opinions] = {0: Opinions(read_lexicon)}
         self._facts = Facts()
+        self._uplift: dict[int, UpliftScores] = {0: UpliftScores()}
 
     def __call__(self, policy: str, versions: Mapping[str, int]) -> Brain:
         """Brain of these versions.
@@ -80,8 +82,8 @@ class Brains:
             base = self._policies[policy] = Brain(read_policy(self._redis, policy), opinions=self._opinions[0])
         name = batch.NAME if batch.NAME in versions else linear.NAME
         churn = self._scorer(name, versions.get(name, 0))
-        wanted = ("recs", "goals", bandit.NAME, "sentiment", "rules")
-        recs, goals, chooser, texts, rules = (versions.get(model, 0) for model in wanted)
+        wanted = ("recs", "goals", bandit.NAME, "sentiment", "rules", "uplift")
+        recs, goals, chooser, texts, rules, uplift = (versions.get(model, 0) for model in wanted)
         if recs not in self._recs:
             self._recs = {0: self._recs[0], recs: Recs.from_envelope(self._reader.load("recs", recs))}
         if goals not in self._goals:
@@ -96,6 +98,11 @@ class Brains:
             self._opinions = {0: first, texts: first.next(self._reader.load("sentiment", texts))}
         if rules not in self._rules:
             self._rules = {0: self._rules[0], rules: Rules.from_envelope(self._reader.load("rules", rules))}
+        if uplift not in self._uplift:
+            self._uplift = {
+                0: self._uplift[0],
+                uplift: UpliftScores.from_envelope(self._reader.load("uplift", uplift)),
+            }
         learned = self._facts = self._of(self._facts, versions)
         shelf = versions.get(stock.NAME, 0)
         if shelf not in self._stocks:
@@ -109,6 +116,7 @@ class Brains:
             self._rules[rules],
             learned,
             self._stocks[shelf],
+            self._uplift[uplift],
         )
         if all(one is other for one, other in zip(models, base.models, strict=True)):
             return base

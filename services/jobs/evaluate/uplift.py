@@ -15,9 +15,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.model_selection import train_test_split
 
 from models.errors import ConfigurationError
+from models.learners.qini import qini_auc
 from models.learners.uplift import MEMBERS, Uplift, UpliftScore
 from services.jobs.evaluate.baselines import FrozenLogistic
-from services.jobs.evaluate.qini import qini_auc
 from services.jobs.evaluate.rows import Labelled, labelled_of, labels_of
 from services.jobs.evaluate.tables import column_of, parse_columns, read_table
 

@@ -21,6 +21,7 @@ DOC = (PACKAGE_CONFIG_DIR.parent / "docs" / "campaigns.md").read_text(encoding="
 MODELS: dict[str, type[Definition]] = {
     "Campaign": d.Campaign,
     "Trigger": d.Trigger,
+    "Conversion": d.Conversion,
     "Cap": d.Cap,
     "Offer": d.Offer,
     "Experiment": d.Experiment,
@@ -36,6 +37,7 @@ MODELS: dict[str, type[Definition]] = {
     "Churn": d.Churn,
     "Action": d.ChurnAction,
     "Policy": d.Policy,
+    "Fairness": d.Fairness,
     "Quiet hours": d.QuietHours,
     "Offers decision": d.OfferPolicy,
     "Reviews": d.ReviewPolicy,

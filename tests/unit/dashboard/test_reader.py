@@ -18,7 +18,7 @@ class Figures:
     def __init__(self, good: int) -> None:
         self.good = good
 
-    async def read(self, experiments: Iterable[str], campaigns: Iterable[str]) -> RawLive:
+    async def read(self, experiments: Iterable[str], campaigns: Iterable[str], counters: Iterable[str] = ()) -> RawLive:
         self.good -= 1
         if self.good < 0:
             raise RuntimeError("nobody thought of this")

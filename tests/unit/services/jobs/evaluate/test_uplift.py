@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 from typer.testing import CliRunner
 
+from models.learners.qini import qini_auc
 from services.jobs.evaluate import evaluate_app
-from services.jobs.evaluate.qini import qini_auc
 from services.jobs.evaluate.uplift import read_trial
 
 

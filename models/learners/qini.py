@@ -48,6 +48,6 @@ def qini_auc(outcome: IntArray, uplift: FloatArray, treatment: IntArray) -> floa
     x, gained = qini_curve(outcome, uplift, treatment)
     ideal = (outcome * treatment - outcome * (1 - treatment)).astype(np.float64)
     best_x, best = qini_curve(outcome, ideal, treatment)
-    by_chance = 0.5 * best_x[-1] * best[-1]
+    by_chance = 0.5 * float(best_x[-1]) * float(best[-1])
     possible = float(np.trapezoid(best, best_x)) - by_chance
     return (float(np.trapezoid(gained, x)) - by_chance) / possible if possible else float("nan")
