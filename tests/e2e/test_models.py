@@ -124,7 +124,7 @@ def test_trained_tried_promoted_and_rolled_back(stack: EmbeddedStack, tmp_path: 
     report = json.loads((out / "report.json").read_text())
     assert (report["best"], report["version"], report["data"]["examples"]) == ("tree", 1, 1500)
     assert "has not compared these two yet" in kairos("models", "promote", code=1)
-    assert set(serving(stack)) == {"churn", "recs", "goals"}, "a shadow serves nobody"
+    assert {"churn", "churn-batch"} & set(serving(stack)) == {"churn"}, "a shadow serves nobody"
 
     label(stack, range(1500, 3000))
     wait_until(lambda: compared(stack) > 1400, "the labels are compared", 60, 0.3)
@@ -159,7 +159,7 @@ def test_trained_tried_promoted_and_rolled_back(stack: EmbeddedStack, tmp_path: 
 
     report = run_audit(Settings())
     assert report.ok, report.sentences()
-    assert {tuple(sorted(entry["versions"])) for entry in values(stack, "journal")} >= {
-        ("churn", "goals", "recs"),
-        ("churn-batch", "goals", "recs"),
-    }
+    served = [{"churn", "churn-batch"} & set(entry["versions"]) for entry in values(stack, "journal")]
+    assert {"churn"} in served
+    assert {"churn-batch"} in served
+    assert {"churn", "churn-batch"} not in served
