@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
 from models.errors import IncompatibleSnapshotError
 
@@ -43,6 +42,8 @@ def best_arm(mean: FloatArray, error: FloatArray) -> FloatArray:
     >>> best_arm(np.array([0.1, 0.2]), np.array([0.05, 0.05])).round(3).tolist()
     [0.079, 0.921]
     """
+    from scipy.special import ndtr  # noqa: PLC0415 - most of a second at start-up, for workers where no bandit chooses
+
     error = np.maximum(error, 1e-12)
     draws = mean[:, None] + error[:, None] * _NODES
     below = ndtr((draws[:, None, :] - mean[None, :, None]) / error[None, :, None])

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from config.loader import load_definitions
-from models.fairness import MEANING, Parity, counter_key, parities
+from models.fairness import MEANING, counter_key
+from models.parity import Parity, parities
 from services.bootstrap import DATA_DIR, settings_for
 from services.state.counters import read_some_counters
 from services.state.redis_lane import connect

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.fairness import Parity
 from models.learners.health import ScoreHealth
+from models.parity import Parity
 from services.dashboard.outcomes import ExperimentResult, Funnel
 from services.state.reviews import Reviewed
 from services.state.rules import ToldRule

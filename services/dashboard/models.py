@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from config.definitions import Definitions
-from models.fairness import Parity, counter_key, parities
+from models.fairness import counter_key
 from models.learners.standing import told
+from models.parity import Parity, parities
 from models.uplift import Subject, subjects_of
 from services.dashboard import words
 from services.dashboard.context import ModelVersion

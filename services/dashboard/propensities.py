@@ -9,7 +9,8 @@ from config.definitions import Definitions
 from config.loader import DefinitionError, load_definitions
 from config.settings import Settings
 from models.campaigns.conditions import condition_fault
-from models.fairness import Parity, counter_key, parities
+from models.fairness import counter_key
+from models.parity import Parity, parities
 from services.state import propensities, uplift
 from services.state.counters import read_some_counters
 from services.state.live import connect_patient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.fairness import Parity
+from models.parity import Parity
 from services.dashboard import words
 from services.dashboard.context import Latency, Level, ModelVersion, Problem, Proof, Sample, Status, Totals, Worker
 from services.dashboard.outcomes import Funnel

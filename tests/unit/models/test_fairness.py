@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from config.definitions import Fairness
 from models.brain import Brain
-from models.fairness import parities
+from models.parity import parities
 from support.lane import DAY_MS, HOUR_MS, LaneRig, definitions, identify, ms, order, track
 
 START = ms("2010-01-04 12:00")
