@@ -36,6 +36,7 @@ from config.rules import (
     OfferPolicy,
     Policy,
     QuietHours,
+    RecommendationPolicy,
     ReviewPolicy,
     Slug,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "OfferPolicy",
     "Policy",
     "QuietHours",
+    "RecommendationPolicy",
     "ReviewPolicy",
     "Ruling",
     "Trigger",

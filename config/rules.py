@@ -151,6 +151,34 @@ class OfferPolicy(Definition):
     )
 
 
+class RecommendationPolicy(Definition):
+    """How it is counted what comes of recommended lists."""
+
+    within_ms: DurationMs = Field(
+        default=7 * _DAY_MS,
+        ge=3_600_000,
+        le=30 * _DAY_MS,
+        alias="within",
+        description="how long after a list was shown a click or an order counts for it: 1h to 30d",
+        examples=["7d"],
+    )
+    lists: tuple[Slug, ...] = Field(
+        default=(),
+        max_length=20,
+        description="names of places on your site that are counted apart: `GET /v1/offers?list=home`",
+        examples=["[home, cart]"],
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        if len(set(self.lists)) < len(self.lists):
+            raise mistake("a list stands twice", "each name once")
+        taken = sorted({"offers", "asked", "other"} & set(self.lists))
+        if taken:
+            raise mistake(f"`{taken[0]}` is a list of Kairos' own", "lists: [home, cart]")
+        return self
+
+
 class ReviewPolicy(Definition):
     """How reviews of products are read."""
 
@@ -244,6 +272,9 @@ class Policy(Definition):
         examples=["holdout"],
     )
     offers: OfferPolicy = Field(default=OfferPolicy(), description="how offers are decided", examples=["{size: 10}"])
+    recommendations: RecommendationPolicy = Field(
+        default=RecommendationPolicy(), description="how recommended lists are counted", examples=["{within: 7d}"]
+    )
     reviews: ReviewPolicy = Field(
         default=ReviewPolicy(), description="how reviews are read", examples=["{best_rating: 5}"]
     )

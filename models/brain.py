@@ -23,6 +23,7 @@ from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.learners.opinions import Opinions
 from models.learners.uplift_scores import UpliftScores
+from models.offers import rankings
 from models.offers.answered import PROMOTIONS, on_promotion
 from models.offers.bandit import NAME as BANDIT
 from models.offers.bandit import Bandit
@@ -50,9 +51,9 @@ class Plan:
 
     Parameters
     ----------
-    handler : what it changes in the profile. rare : what else of it is looked at, of events without a handler: what
-        became of a message or an offer, what a review says. visit : whether the user was there, which a mail that was
-        delivered does not say.
+    handler : what it changes in the profile. rare : what else of it is looked at: what became of a message, an offer
+        or a recommended list, what a review says. visit : whether the user was there, which a mail that was delivered
+        does not say.
     metrics, exposes : experiments whose conversion or exposure it is; `mark` stands in profiles of users who need not
         be asked about `exposes` any more. refunds : experiments from whose metrics it takes back. viewed : experiments
         by id, if an outside service tells with it what it showed. order : whether it is to be remembered.
@@ -245,7 +246,12 @@ def _plans(
     ledger = any(trial.of_orders for trial in trials.values())
     told = dict.fromkeys(REFUNDS, refunds) if refunds else {}
     offers = frozenset(definitions.policy.offers.decide_on)
-    rare: dict[str, Callable[[Turn, Profile, Input], None]] = dict.fromkeys(FEEDBACK_NAMES, feedback)
+    rare: dict[str, Callable[[Turn, Profile, Input], None]] = dict.fromkeys(FEEDBACK_NAMES - HANDLERS.keys(), feedback)
+    rare |= {
+        rankings.VIEWED_EVENT: rankings.on_list,
+        rankings.CLICKED_EVENT: rankings.on_click,
+        rankings.ADDED_EVENT: rankings.on_added,
+    }
     rare |= {reviews.REVIEWED: reviews.on_event, STOCK_CHANGED: changed}
     if definitions.policy.offers.choose == "bandit":
         rare |= dict.fromkeys(PROMOTIONS, on_promotion)

@@ -20,7 +20,7 @@ from models.experiments import count, fields
 from models.experiments.trial import Before, Trial, known_before
 from models.forward import onward
 from models.lane import LaneState
-from models.offers import answered
+from models.offers import answered, rankings
 from models.offers.deciding import decide_offers
 from models.offers.past import Past, past_of
 from models.outcome import Outcome, ScoreRow, cause_of, timer_letter
@@ -196,7 +196,7 @@ def _apply(turn: Turn, profile: Profile, event: Input) -> None:
         plan.handler(profile, event)
         if before_it is not None:
             _order(turn, profile, event, before_it)
-    elif plan.rare is not None:
+    if plan.rare is not None:
         plan.rare(turn, profile, event)
     if plan.experiments:
         _experiments(turn, profile, event, plan)
@@ -285,7 +285,9 @@ def _moment(turn: Turn, profile: Profile, event: Input) -> None:
 def _order(turn: Turn, profile: Profile, event: Input, before_it: Past) -> None:
     churn.returned(profile, event.at, turn.brain.definitions.churn)
     campaigns.attribute_order(turn, profile, event)
-    answered.on_order(turn, profile, event)
+    if profile.timers:
+        answered.on_order(turn, profile, event)
+        rankings.on_order(turn, profile, event)
     items, categories = [], []
     for line in event.properties.products or ():
         item = update.item_id(line)

@@ -92,8 +92,7 @@ def on_promotion(turn: Turn, profile: Profile, event: Input) -> None:
 
 def on_order(turn: Turn, profile: Profile, event: Input) -> None:
     """An order counts for the offer that was given last before it."""
-    if profile.timers:
-        _came(turn, profile.timers, event, _ORDERED)
+    _came(turn, profile.timers, event, _ORDERED)
 
 
 def _came(turn: Turn, timers: Iterable[Timer], event: Input, flag: int) -> None:

@@ -21,6 +21,7 @@ from services.cli import (
     offers,
     ops,
     propensity,
+    recommendations,
     repartition,
     restore,
     reviews,
@@ -58,6 +59,7 @@ app.command("offers", rich_help_panel="Look")(offers.offers)
 app.add_typer(offers.export_app, rich_help_panel="Look")
 app.command("demand", rich_help_panel="Look")(demand.demand)
 app.command("propensity", rich_help_panel="Look")(propensity.propensity)
+app.command("recommendations", rich_help_panel="Look")(recommendations.recommendations)
 app.command("reviews", rich_help_panel="Look")(reviews.reviews)
 app.command("rules", rich_help_panel="Look")(rules.rules)
 app.command("value", rich_help_panel="Look")(value.value)

@@ -15,11 +15,9 @@ from services.dashboard.assignments import Assignments, UnknownExperimentError
 from services.dashboard.metrics import CONTENT_TYPE, exposition
 from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
-from services.dashboard.recommendations import Recommender
 from services.dashboard.render import render_unsubscribe
 from services.dashboard.unsubscribe import InvalidTokenError, Unsubscriber
 from services.dashboard.user_facts import Expectations
-from services.state.recommendations import MOST
 from services.state.reviews import ReviewReader
 from services.state.rules import RuleReader
 
@@ -57,7 +55,6 @@ def make_router(
     reviews: ReviewReader,
     rules: RuleReader,
     expectations: Expectations,
-    recommender: Recommender,
 ) -> APIRouter:
     """Routes of the page's process, besides the page."""
     router = APIRouter()
@@ -146,23 +143,6 @@ def make_router(
             return Response(msgspec.json.encode(told), 503, {**_FRESH, "Retry-After": "1"}, "application/json")
         body = {"rules": found[:top], "of": len(found)}
         return Response(msgspec.json.encode(body), 200, _FRESH, "application/json")
-
-    @router.get("/v1/offers", summary="Products for a user, best first, of all or of the candidates that are given")
-    async def ranked(
-        user: Annotated[str, Query(min_length=1, max_length=200)],
-        candidates: Annotated[str | None, Query(max_length=40_000, description="ids with commas between")] = None,
-        size: Annotated[int, Query(ge=1, le=MOST)] = 10,
-    ) -> Response:
-        among = None if candidates is None else [one for one in candidates.split(",") if one]
-        if among is not None and len(among) > MOST:
-            told = {"error": "too_many_candidates", "most": MOST}
-            return Response(msgspec.json.encode(told), 400, _FRESH, "application/json")
-        try:
-            found = await asyncio.to_thread(recommender.ask, user, size, among)
-        except KairosError as error:
-            fault = {"error": "try_again" if isinstance(error, TransientError) else "not_readable"}
-            return Response(msgspec.json.encode(fault), 503, {**_FRESH, "Retry-After": "1"}, "application/json")
-        return Response(msgspec.json.encode(found), 200, _FRESH, "application/json")
 
     @router.get("/v1/models", summary="Whether each score can be trusted now")
     async def models() -> Response:

@@ -14,6 +14,7 @@ from config.settings import Settings
 from services.channels.tokens import Tokens
 from services.dashboard.api import make_router
 from services.dashboard.assignments import Assignments
+from services.dashboard.lists import make_lists
 from services.dashboard.page import FAVICON, STATIC, install_page
 from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
@@ -61,8 +62,9 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
     # FastAPI's own documentation pages load their scripts from another host; the schema itself stays.
     app = FastAPI(title="Kairos", docs_url=None, redoc_url=None, lifespan=running)
     app.state.reader = reader
-    answers = (assignments, propensities, live.reviews, live.rules, expectations, recommender)
+    answers = (assignments, propensities, live.reviews, live.rules, expectations)
     app.include_router(make_router(reader, unsubscriber, *answers))
+    app.include_router(make_lists(recommender))
     app.include_router(make_reports(settings))
     app.mount("/assets", StaticFiles(directory=STATIC), name="assets")
     install_page(reader)

@@ -16,7 +16,7 @@ from config.topics import INPUT_NAMES
 from models.errors import KairosError
 from models.identity import MAX_HOPS
 from models.lane import decode_state
-from models.offers import recs, stock
+from models.offers import rankings, recs, stock
 from models.offers.past import Past, past_of
 from models.offers.rank import DAY_MS, rank_items
 from models.offers.recs import Recs
@@ -51,6 +51,7 @@ class Recommendations(msgspec.Struct, frozen=True):
     Parameters
     ----------
     known : whether anything is known of the user; of others what is popular is told.
+    ranking : id of this list: whoever shows it sends it back as `list_id`, so that what comes of it is counted.
     left_out : of the candidates that were asked about: out of stock, bought before, or never ordered by anyone.
     """
 
@@ -61,6 +62,7 @@ class Recommendations(msgspec.Struct, frozen=True):
     stock: int
     items: list[Recommended]
     left_out: list[str] = []
+    ranking: str = ""
 
 
 class RecommendationReader:
@@ -80,9 +82,14 @@ class RecommendationReader:
         self._lock = threading.Lock()
 
     def ask(
-        self, user: str, policy: OfferPolicy, size: int = 10, among: Sequence[str] | None = None
+        self,
+        user: str,
+        policy: OfferPolicy,
+        size: int = 10,
+        among: Sequence[str] | None = None,
+        shown_as: str = rankings.ASKED,
     ) -> Recommendations:
-        """Best products for a user, of all or of those `among`.
+        """Best products for a user, of all or of those `among`; `shown_as`: name of the list that they are for.
 
         Raises
         ------
@@ -112,7 +119,8 @@ class RecommendationReader:
             found.append(Recommended(one.item, name, price, one.score, one.reason))
         told = {one.item for one in ranked}
         left_out = [item for item in dict.fromkeys(among or ()) if item not in told] if len(ranked) < size else []
-        return Recommendations(user, profile is not None, at, known.version, shelf.version, found, left_out)
+        ranking = rankings.ranking_id(shown_as, user, at, known.version, [one.item for one in ranked])
+        return Recommendations(user, profile is not None, at, known.version, shelf.version, found, left_out, ranking)
 
     def _profile(self, user: str) -> tuple[str, Profile | None, int]:
         """The user's id now, what is known, and the lane's time."""

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 import msgspec
 import redis
 
-from models.errors import IncompatibleSnapshotError
-from models.offers.recs import NAME, Recs
 from models.profile.state import E4
 from models.reviews import FIELDS, KEY
 from services.state.counters import read_some_counters
-from services.state.snapshots import SnapshotReader
+from services.state.product_names import ProductNames
 
 # So many reviews that say neither good nor bad are added before products are compared: one review is no verdict.
 DOUBT = 5
-NAMES_EVERY_S = 60.0
 
 
 class Reviewed(msgspec.Struct, frozen=True):
@@ -48,10 +42,7 @@ class ReviewReader:
 
     def __init__(self, client: redis.Redis, lanes: int) -> None:
         self._client, self._lanes = client, lanes
-        self._snapshots = SnapshotReader(client)
-        self._names: dict[str, str] = {}
-        self._version, self._look_s = 0, 0.0
-        self._lock = threading.Lock()
+        self._names = ProductNames(client)
 
     def ranked(self) -> list[Reviewed]:
         """Every product that was reviewed, best first.
@@ -68,7 +59,7 @@ class ReviewReader:
             place = FIELDS.index(f"{kind}|") if f"{kind}|" in FIELDS else None
             if place is not None:
                 sums.setdefault(product, [0] * len(FIELDS))[place] = value
-        names = self._known_names() if sums else {}
+        names = self._names.newest() if sums else {}
         found = [
             Reviewed(
                 product,
@@ -87,17 +78,3 @@ class ReviewReader:
     def of(self, product: str) -> Reviewed | None:
         """One product; None if nobody reviewed it."""
         return next((one for one in self.ranked() if one.product == product), None)
-
-    def _known_names(self) -> dict[str, str]:
-        """Names of products, from the recommender; looked at once a minute."""
-        with self._lock:
-            if time.monotonic() >= self._look_s:
-                self._look_s = time.monotonic() + NAMES_EVERY_S
-                version = self._snapshots.latest((NAME,)).get(NAME, 0)
-                if version != self._version:
-                    try:
-                        items = Recs.from_envelope(self._snapshots.load(NAME, version)).items
-                    except IncompatibleSnapshotError:
-                        return self._names  # ids do as well
-                    self._names, self._version = {item: told[0] for item, told in items.items()}, version
-            return self._names

@@ -19,6 +19,7 @@ from models import fairness, reviews
 from models.events import ALIASES, REASONS, Envelope, Product, Properties
 from models.experiments.fields import counter_key
 from models.experiments.watch import look
+from models.offers import rankings
 from services.jobs import schemas
 from services.state import keys, ledger, live
 from support.experiment_shop import ExperimentShop, experiment
@@ -169,6 +170,8 @@ LANE_KEYS = {
     keys.counters(7, counter_key("<id>")),
     keys.counters(7, "camp:<id>"),
     keys.counters(7, "offer:<id>"),
+    keys.counters(7, rankings.counter_key("<list>")),
+    keys.counters(7, rankings.PRODUCTS),
     keys.counters(7, reviews.KEY),
     keys.counters(7, fairness.counter_key("<attribute>")),
     keys.counter_names(7),

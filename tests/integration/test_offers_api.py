@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.parse
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -93,6 +94,9 @@ def test_products_for_a_user(client: redis.Redis, page: PageServer) -> None:
     assert chosen["left_out"] == ["unheard-of"]
     assert items(ask(page, "anna", candidates="tea,oil", size="1")) == items(chosen)[:1]
 
+    assert str(found["ranking"]).startswith("asked:")
+    assert found["ranking"] == ask(page, "anna")["ranking"] != chosen["ranking"]
+
     moved = Moved(to="anna", at=START)
     client.set(keys.profile(lane_of("ann", LANES), "ann"), encode_moved(moved))
     assert ask(page, "ann")["user"] == "anna"
@@ -107,3 +111,30 @@ def test_products_for_a_user(client: redis.Redis, page: PageServer) -> None:
     assert caught.value.code == 400
     assert json.loads(caught.value.read()) == {"error": "too_many_candidates", "most": 500}
     caught.value.close()
+
+
+def test_a_list_comes_back_and_is_counted(redis_server: RedisServer, client: redis.Redis, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("recommendations: {lists: [home]}\n")
+    publish(client, NAME, SCHEMA, 3, shop())
+    with PageServer(redis_server.url, KAIROS_LANES=str(LANES), KAIROS_CONFIG_DIR=str(tmp_path)) as page:
+        wait_until(lambda: ask(page, "bea")["snapshot"] == 3, "the snapshot is taken", 30, 0.1)
+        found = ask(page, "bea", list="home")
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            ask(page, "bea", list="cart")
+        assert caught.value.code == 400
+        assert json.loads(caught.value.read())["detail"].endswith("recommendations: {lists: [home, cart]}")
+        caught.value.close()
+
+        rig = LaneRig(Brain(definitions(policy={"recommendations": {"lists": ["home"]}})))
+        products = [{"product_id": item, "position": place} for place, item in enumerate(items(found), 1)]
+        rig.feed("clickstream", track("Product List Viewed", "bea", START, list_id=found["ranking"], products=products))
+        rig.feed("clickstream", track("Product Clicked", "bea", START + 1, product_id=items(found)[1]))
+        for name, counts in rig.memory.counters.items():
+            client.hset(keys.counters(2, name), mapping={field: str(n) for field, n in counts.items()})
+            client.sadd(keys.counter_names(2), name)
+        told = json.loads(page.get("/v1/recommendations"))
+        (one,) = told["lists"]
+        assert (one["name"], one["rankings"], one["places"]["2"]["clicked"]) == ("home", 1, 1)
+        assert one["places"]["1"]["click_rate"]["share"] == 0.0
+        assert told["catalogue"] == 3
+        assert "Attributed, not caused" in told["caution"][0]

@@ -27,6 +27,8 @@ from support.lane import BROKER_MS, DAY_MS, HOUR_MS, MINUTE_MS, identify, ms, or
 START = ms("2010-03-01 06:00")
 USERS = ["anna", "ben"]
 ITEMS = ["22423", "85123A", "20725", "007"]
+SHOWN = [{"product_id": item} for item in ITEMS[:3]]
+RANKING = 32 * "b"
 RECS = Recs.of(
     {item: (f"Item {item}", 250) for item in ITEMS},
     {"22423": [("20725", 2.0)], "85123A": [("007", 1.0), ("22423", 0.5)]},
@@ -120,6 +122,8 @@ def a_batch(draw: st.DrawFn) -> list[tuple[str, bytes]]:
                         ("feedback", track("Email Delivered", user, at, **feedback)),
                         ("feedback", track("Email Link Clicked", user, at, **feedback)),
                         ("clickstream", track("Signed Up", user, at)),
+                        ("clickstream", track("Product List Viewed", user, at, list_id=RANKING, products=SHOWN)),
+                        ("clickstream", track("Product Clicked", user, at, product_id=item, list_id=RANKING)),
                     ]
                 )
             )

@@ -40,6 +40,7 @@ MODELS: dict[str, type[Definition]] = {
     "Fairness": d.Fairness,
     "Quiet hours": d.QuietHours,
     "Offers decision": d.OfferPolicy,
+    "Recommendations": d.RecommendationPolicy,
     "Reviews": d.ReviewPolicy,
 }
 ROWS = {
