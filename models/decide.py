@@ -29,7 +29,7 @@ from models.profile.awaited import GoalSample
 from models.profile.codec import encode_profile
 from models.profile.opened import Opened
 from models.profile.rest import rest
-from models.profile.state import Profile
+from models.profile.state import Profile, day_bought, times_bought
 from models.wire import Input, lane_of
 
 # So many events at a time: their profiles fit into the processor's nearest memory, and one matrix product still scores
@@ -296,7 +296,7 @@ def _order(turn: Turn, profile: Profile, event: Input, before_it: Past) -> None:
             items.append((item, (line.name or "")[:120], update.to_minor(line.price or 0.0), quantity))
             categories.append((line.category or "")[:64])
     if items:
-        bought = before_it.bought[::-1]
+        entries = list(before_it.bought.values())[::-1]
         turn.out.effects.append(
             BasketExample(
                 id=effect_id("recs", "basket", event.user, event.message_id),
@@ -304,11 +304,11 @@ def _order(turn: Turn, profile: Profile, event: Input, before_it: Past) -> None:
                 at=event.at,
                 order_id=str(event.properties.order_id or event.message_id),
                 items=items,
-                history=[item for item, _, _ in bought],
+                history=list(before_it.bought)[::-1],
                 categories=categories if any(categories) else [],
-                times=[times for _, times, _ in bought],
-                days=[day for _, _, day in bought],
-                recent=before_it.recent[::-1],
+                times=[times_bought(entry) for entry in entries],
+                days=[day_bought(entry) for entry in entries],
+                recent=list(before_it.recent)[::-1],
                 orders=before_it.orders,
                 first_day=before_it.first_day,
             )

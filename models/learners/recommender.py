@@ -16,6 +16,7 @@ from models.offers.links import Links
 from models.offers.past import Past
 from models.offers.recs import NAME, PRIOR, TOP, RecsPayload, facts, nearest
 from models.offers.rerank import Reranker
+from models.profile.state import day_bought
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -74,8 +75,8 @@ class Recommender:
     Examples
     --------
     >>> model = Recommender()
-    >>> model.learn_basket([("a", "Tea", 250, 1), ("b", "Cup", 400, 2)], Past([], []), 0)
-    >>> model.learn_basket([("a", "Tea", 260, 1)], Past([("b", 1, 0)], []), 1)
+    >>> model.learn_basket([("a", "Tea", 250, 1), ("b", "Cup", 400, 2)], Past.of(), 0)
+    >>> model.learn_basket([("a", "Tea", 260, 1)], Past.of([("b", 1, 0)]), 1)
     >>> [name for name, _ in model.popular()], model.items["a"]
     (['a', 'b'], ('Tea', 260, ''))
     """
@@ -138,9 +139,9 @@ class Recommender:
         for number in basket:
             self._together.add(number, basket, share)
         here = set(basket)
-        newest = max((last for _, _, last in past.bought), default=0)
+        newest = max(map(day_bought, past.bought.values()), default=0)
         earlier: list[int] = []
-        for place, (item, _, last) in enumerate(past.bought):
+        for place, (item, entry) in enumerate(past.bought.items()):
             if item not in self.index:
                 continue
             number = self.index[item]
@@ -149,7 +150,7 @@ class Recommender:
             if place < MAX_HISTORY:
                 earlier.append(number)
                 if item not in past.recent:
-                    self._after.add(number, basket, share if last == newest else EARLIER_WEIGHT * share)
+                    self._after.add(number, basket, share if day_bought(entry) == newest else EARLIER_WEIGHT * share)
         for place, item in enumerate(past.recent):
             if item in self.index:
                 self._after.add(self.index[item], basket, share / (1.0 + place))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Final, Protocol
+from itertools import chain, repeat
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from models.offers.past import Past
+from models.profile.state import ENTRY_DAY_BIT, ENTRY_TIMES
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -65,6 +66,10 @@ _CROSSING: Final = np.array([_POPULAR, _POPULAR + 2, _TOGETHER + 1, _AFTER + 1])
 _DAYS: Final = np.arange(32_768)  # to the year 2059; what is longer ago is as long ago
 _GONE: Final = np.stack([np.log1p(_DAYS) / 4.0, np.exp2(-_DAYS / FRESH_DAYS)])
 _RECENT: Final = np.exp2(-_DAYS / RECENT_DAYS)
+_TIMES: Final = np.arange(ENTRY_TIMES + 1.0)
+_COUNTED: Final = np.minimum(_TIMES, MOST_TIMES)
+_LOG_TIMES: Final = np.log(np.maximum(_TIMES, 1.0))
+_LEAST: Final = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ def largest(values: FloatArray, count: int) -> IntArray:
     return np.concatenate([above, places[found == least][: count - len(above)]])
 
 
-def added(places: IntArray, weights: FloatArray, size: int) -> FloatArray:
+def added(places: npt.NDArray[np.integer[Any]], weights: FloatArray, size: int) -> FloatArray:
     """Sum of the weights at each of `size` places; `np.bincount`, which for nothing would count in whole numbers.
 
     Examples
@@ -177,7 +182,7 @@ def find(shelf: Shelf, past: Past, day: int, among: Sequence[int] | None = None)
     own = known[0, :OWN]
     sources, weights = _sources(known[:, :SOURCES], seen)
     links = shelf.links(sources)
-    pulls = links.weights * weights.sum(axis=0)[links.places]
+    pulls = links.weights * weights.sum(axis=0).take(links.places)
     like_ids, like_weights = shelf.like_you(sources, weights[1] + weights[2])
     none = _NONE if among is None else max(_NONE, len(among))
     row = np.full(size + 1, none, dtype=np.int64)  # of each item among the candidates
@@ -187,7 +192,7 @@ def find(shelf: Shelf, past: Past, day: int, among: Sequence[int] | None = None)
         linked = largest(quick, LINKED)
         row[own] = row[linked] = 0
         top = shelf.top()
-        ids = np.concatenate([own, linked, top[row[top] == none][: POPULAR if len(sources) else NEWCOMER]])
+        ids = np.concatenate([own, linked, top[row.take(top) == none][: POPULAR if len(sources) else NEWCOMER]])
         ids.sort()
     else:
         ids = np.array(sorted(set(among)), dtype=np.int64)
@@ -195,42 +200,44 @@ def find(shelf: Shelf, past: Past, day: int, among: Sequence[int] | None = None)
     row[ids] = np.arange(n)
     x = np.zeros((WIDTH, n))  # written by features, handed out by items
     owned = np.zeros(n, dtype=np.bool_)
-    mine, of_own = row[own], _own(known[:, :OWN], past, day)
+    mine, of_own = row.take(own), _own(known[:, :OWN], past, day)
     if among is not None:
         there = mine < none
         mine, of_own = mine[there], of_own[:, there]
     owned[mine] = True
     x[:_TOGETHER, mine] = of_own
-    rows = row[links.targets]
+    rows = row.take(links.targets)
     keep = (rows < none).nonzero()[0]
-    rows, strength, places, kinds = rows[keep], links.weights[keep], links.places[keep], links.kinds[keep]
+    rows, strength = rows.take(keep), links.weights.take(keep)
+    places, kinds = links.places.take(keep), links.kinds.take(keep)
     cells = (rows + n * kinds) + _THREE * (n * len(KINDS))
     shares = added(cells.ravel(), (weights.take(places, axis=1) * strength).ravel(), 3 * len(KINDS) * n)
     each = shares.reshape(3, len(KINDS), n)
     x[_TOGETHER : _TOGETHER + 3], x[_AFTER : _AFTER + 3] = each[:, 0], each[:, 1]
     x[_ALIKE] = each[0, 2] + each[1, 2] + each[2, 2]
-    x[_LIKE] = added(row[like_ids], like_weights, n)[:n]
+    x[_LIKE] = added(row.take(like_ids), like_weights, n)[:n]
     x[_TOGETHER:_POPULAR] = _LINK_SCALE * np.sqrt(x[_TOGETHER:_POPULAR])
     x[_POPULAR : _POPULAR + 4] = shelf.facts(ids, day)
     x[_CROSSED] = x[_CROSSING] * owned
     x[_CROSS + 2] = owned * (np.log1p(past.orders) / 2.0)
-    for place, number in enumerate(row[seen].tolist()):
+    for place, number in enumerate(row.take(seen).tolist() if seen else ()):
         if number < none:
             x[_SEEN, number] = 1.0 / (1.0 + place)
-    evidence = Evidence(rows, pulls[keep], places, kinds)
+    evidence = Evidence(rows, pulls.take(keep), places, kinds)
     return Candidates(ids, x.T, owned, sources, min(known.shape[1], SOURCES), evidence)
 
 
 def _known(past: Past, index: dict[str, int]) -> IntArray:
     """Number, times and day of the last purchase of the items bought that the shelf has, the newest first."""
-    if not past.bought:
-        return np.zeros((3, 0), dtype=np.int64)
-    items, times, last = zip(*past.bought, strict=True)
-    numbers = list(map(index.get, items))
-    if None in numbers:
-        known = [row for row in zip(numbers, times, last, strict=True) if row[0] is not None]
-        return np.array(known, dtype=np.int64).reshape(-1, 3).T
-    return np.fromiter(chain(numbers, times, last), np.int64, 3 * len(numbers)).reshape(3, -1)
+    n = len(past.bought)
+    both = np.fromiter(chain(map(index.get, past.bought, repeat(-1)), past.bought.values()), np.int64, 2 * n)
+    numbers, entries = both.reshape(2, n)
+    known = np.empty((3, n), dtype=np.int64)
+    known[0] = numbers
+    np.bitwise_and(entries, ENTRY_TIMES, out=known[1])
+    np.right_shift(entries, ENTRY_DAY_BIT, out=known[2])
+    there = numbers >= 0
+    return known if there.all() else known[:, there]
 
 
 def _sources(known: IntArray, seen: list[int]) -> tuple[IntArray, FloatArray]:
@@ -243,12 +250,12 @@ def _sources(known: IntArray, seen: list[int]) -> tuple[IntArray, FloatArray]:
     if n:
         newest = last.max()
         weights[0, :n] = last == newest
-        weights[1, :n] = np.minimum(times, MOST_TIMES) * _RECENT.take(newest - last, mode="clip")
+        np.multiply(_COUNTED.take(times), _RECENT.take(newest - last, mode="clip"), out=weights[1, :n])
     for i, spot in enumerate(looked):
         weights[2, spot] = 1.0 / (1.0 + i)
-    totals = weights.sum(axis=1, keepdims=True)
-    totals[totals == 0.0] = 1.0
-    return np.array(list(place), dtype=np.int64), weights / totals
+    # A row without anything stays 0.
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), _LEAST)
+    return np.fromiter(place, np.int64, len(place)) if len(place) > n else numbers, weights
 
 
 def _own(known: IntArray, past: Past, day: int) -> FloatArray:
@@ -259,7 +266,7 @@ def _own(known: IntArray, past: Past, day: int) -> FloatArray:
         return x
     gone = np.maximum(day - last, 0)
     tenure = max(day - past.first_day, 1) if past.first_day else 1
-    x[1] = np.log(times)
+    x[1] = _LOG_TIMES.take(times)
     x[2] = np.minimum(times / max(past.orders, 1), 1.0)
     x[3:5] = _GONE.take(gone, axis=1, mode="clip")
     x[5] = np.minimum(gone * times / tenure, 3.0)

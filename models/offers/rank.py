@@ -24,7 +24,7 @@ from models.offers.limits import Limits, earned_minor
 from models.offers.pairs import Rules
 from models.offers.past import Past, past_of
 from models.offers.recs import Recs
-from models.profile.state import Profile
+from models.profile.state import Profile, times_bought
 
 DAY_MS = 86_400_000
 
@@ -77,9 +77,10 @@ def rank_items(  # noqa: PLR0913 - what a list may hang on
     given = None if among is None else [recs.index[item] for item in among if item in recs.index]
     found = find(recs, past, day, given)
     if found is None:  # nothing is learned yet: all that is known is what this user bought
-        own = sorted(enumerate(past.bought), key=lambda one: (-one[1][1], one[0])) if repeats else []
-        own = [one for one in own if one[1][0] not in without and (among is None or one[1][0] in among)]
-        return [Ranked(item, float(times), "bought before") for _, (item, times, _) in own[:size]]
+        times = {item: times_bought(entry) for item, entry in past.bought.items()} if repeats else {}
+        own = [item for item in times if item not in without and (among is None or item in among)]
+        own.sort(key=times.__getitem__, reverse=True)  # equal ones: the newest first
+        return [Ranked(item, float(times[item]), "bought before") for item in own[:size]]
     if repeats:
         numbers, scores = found.ids, found.x @ recs.ranker
     else:
@@ -87,7 +88,7 @@ def rank_items(  # noqa: PLR0913 - what a list may hang on
     scores = scores.round(4)
     places = np.lexsort((recs.order[numbers], -scores))
     if not repeats:
-        numbers_bought = {recs.index[item] for item, _, _ in past.bought if item in recs.index}
+        numbers_bought = {recs.index[item] for item in past.bought if item in recs.index}
         places = np.array([i for i in places.tolist() if int(numbers[i]) not in numbers_bought], dtype=np.int64)
     if without:
         places = np.array([i for i in places.tolist() if recs.ids[numbers[i]] not in without], dtype=np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -17,6 +17,9 @@ from models.profile.state import RECENT_ITEMS
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+# Tables of all items are as narrow as what they hold: a ranking waits for memory more than for arithmetic.
+Places = npt.NDArray[np.uint16]
+Weights = npt.NDArray[np.float32]
 
 NAME: Final = "recs"
 SCHEMA: Final = 2
@@ -65,7 +68,7 @@ def youth(age_days: FloatArray) -> FloatArray:
     return np.asarray(np.exp2(-np.maximum(age_days, 0.0) / _YOUNG_DAYS))
 
 
-def nearest(slots: IntArray, votes: FloatArray, size: int) -> tuple[IntArray, FloatArray]:
+def nearest(slots: npt.NDArray[np.integer[Any]], votes: FloatArray, size: int) -> tuple[IntArray, FloatArray]:
     """Recent baskets that share most with a user's past, and how much.
 
     Parameters
@@ -114,19 +117,19 @@ class LinkTable:
     spelt : place of the row, and kind, of each cell of as many rows as a user's past usually takes.
     """
 
-    targets: IntArray
-    weights: FloatArray
+    targets: Places
+    weights: Weights
     kinds: IntArray
     spelt: tuple[IntArray, IntArray]
 
     @classmethod
-    def of(cls, items: int, tables: Mapping[str, tuple[IntArray, FloatArray]]) -> LinkTable:
+    def of(cls, items: int, tables: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> LinkTable:
         """The table of (targets, weights) by kind; a kind that is not there has no links."""
         there = [(place, *tables[kind]) for place, kind in enumerate(KINDS) if kind in tables]
         kinds = np.concatenate([np.full(targets.shape[1], place, dtype=np.int64) for place, targets, _ in there])
         return cls(
-            np.concatenate([np.minimum(targets, items) for _, targets, _ in there], axis=1),
-            np.concatenate([weights for _, _, weights in there], axis=1),
+            np.concatenate([np.minimum(targets, items).astype(np.uint16) for _, targets, _ in there], axis=1),
+            np.concatenate([weights.astype(np.float32) for _, _, weights in there], axis=1),
             kinds,
             _spelt(kinds, SOURCES + RECENT_ITEMS),
         )
@@ -138,8 +141,8 @@ class LinkTable:
         if count > len(places) // max(width, 1):
             places, kinds = _spelt(self.kinds, count)
         return Evidence(
-            self.targets.take(sources, axis=0).ravel(),
-            self.weights.take(sources, axis=0).ravel(),
+            self.targets.take(sources, axis=0).ravel().astype(np.int64),
+            self.weights.take(sources, axis=0).ravel().astype(np.float64),
             places[: count * width],
             kinds[: count * width],
         )
@@ -151,7 +154,9 @@ def _spelt(kinds: IntArray, count: int) -> tuple[IntArray, IntArray]:
 
 
 _NOTHING: Final = np.zeros(0, dtype=np.int64)
-_NO_LINKS: Final = LinkTable(np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0)), _NOTHING, (_NOTHING, _NOTHING))
+_NO_LINKS: Final = LinkTable(
+    np.zeros((0, 0), dtype=np.uint16), np.zeros((0, 0), dtype=np.float32), _NOTHING, (_NOTHING, _NOTHING)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,7 @@ class Recs:
     ranker, newcomer : weights of the re-rankers.
     version : snapshot version, 0 before anything was learned.
     order : place of each item among all, the more popular first, then by id.
-    by_day : all facts as of the day that was asked for last.
+    by_day : all facts as of the day that was asked for last, shape (n, 4).
     """
 
     items: dict[str, tuple[str, int, str]] = field(default_factory=dict)
@@ -177,8 +182,8 @@ class Recs:
     popular: FloatArray = field(default_factory=lambda: np.zeros(0))
     known: FloatArray = field(default_factory=lambda: np.zeros((3, 0)))
     born: FloatArray = field(default_factory=lambda: np.zeros(0))
-    visits: IntArray = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
-    baskets: IntArray = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
+    visits: Places = field(default_factory=lambda: np.zeros((0, 1), dtype=np.uint16))
+    baskets: Places = field(default_factory=lambda: np.zeros((0, 1), dtype=np.uint16))
     roots: tuple[FloatArray, FloatArray] = (np.ones(0), np.ones(0))
     ranker: FloatArray = field(default_factory=lambda: np.array(PRIOR))
     newcomer: FloatArray = field(default_factory=lambda: np.array(PRIOR))
@@ -216,7 +221,7 @@ class Recs:
             popular=shares,
             known=facts(shares, shares, np.full(n, 0.05), np.zeros(n))[:3],
             born=np.zeros(n),
-            visits=np.zeros((n, 1), dtype=np.int64),
+            visits=np.zeros((n, 1), dtype=np.uint16),
             roots=(np.ones(n), np.ones(0)),
             version=version,
             index=index,
@@ -248,8 +253,8 @@ class Recs:
         n = len(found.items)
         if len(found.ranker) != len(NAMES) or len(found.newcomer) != len(NAMES):
             raise IncompatibleSnapshotError("the recs snapshot was made for other features than this code computes")
-        baskets = np.frombuffer(found.baskets, dtype="<u2").astype(np.int64).reshape(-1, found.basket_items)
-        visits = np.frombuffer(found.visits, dtype="<u2").astype(np.int64).reshape(n, -1 if n else 1)
+        baskets = np.frombuffer(found.baskets, dtype="<u2").reshape(-1, found.basket_items)
+        visits = np.frombuffer(found.visits, dtype="<u2").reshape(n, -1 if n else 1)
         popular, ids = _floats(found.popular), tuple(one[0] for one in found.items)
         return cls(
             items={item: (name, price, category) for item, name, price, category in found.items},
@@ -257,8 +262,8 @@ class Recs:
                 n,
                 {
                     kind: (
-                        np.frombuffer(targets, dtype="<u2").astype(np.int64).reshape(n, width),
-                        np.frombuffer(weights, dtype="<f2").astype(np.float64).reshape(n, width),
+                        np.frombuffer(targets, dtype="<u2").reshape(n, width),
+                        np.frombuffer(weights, dtype="<f2").reshape(n, width),
                     )
                     for kind, (width, targets, weights) in (
                         ("together", found.together),
@@ -288,8 +293,10 @@ class Recs:
 
     def like_you(self, sources: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
         """See :class:`models.offers.candidates.Shelf`."""
-        best, strength = nearest(self.visits[sources], weights / self.roots[0][sources], len(self.baskets))
-        return self.baskets[best].ravel(), (strength / self.roots[1][best]).repeat(self.baskets.shape[1])
+        votes = weights / self.roots[0].take(sources)
+        best, strength = nearest(self.visits.take(sources, axis=0), votes, len(self.baskets))
+        likely = strength / self.roots[1].take(best)
+        return self.baskets.take(best, axis=0).ravel().astype(np.int64), likely.repeat(self.baskets.shape[1])
 
     def top(self) -> IntArray:
         """Most popular items, best first."""
@@ -299,10 +306,11 @@ class Recs:
         """See :class:`models.offers.candidates.Shelf`."""
         known = self.by_day.get(day)
         if known is None:
-            known = np.concatenate([self.known, youth(day - self.born)[None]])
+            # By items: what is read of one lies side by side.
+            known = np.concatenate([self.known, youth(day - self.born)[None]]).T.copy()
             self.by_day.clear()  # days only go on
             self.by_day[day] = known
-        return known.take(ids, axis=1)
+        return known.take(ids, axis=0).T
 
 
 def order_of(popular: FloatArray, ids: Sequence[str]) -> IntArray:

@@ -8,7 +8,7 @@ costs a fraction of what it would cost with all of it unpacked. How a profile is
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -104,6 +104,11 @@ class Goods(msgspec.Struct, array_like=True, gc=False):
     samples: list[Sample] = []
 
 
+# How a number of `bought` is made: the lower bits tell how often, what lies above them the day.
+ENTRY_DAY_BIT: Final = 8
+ENTRY_TIMES: Final = (1 << ENTRY_DAY_BIT) - 1
+
+
 def bought_entry(times: int, day: int) -> int:
     """How often an item was bought (at most 255) and on which day last (since 1970; 0: not known), as one number.
 
@@ -113,17 +118,17 @@ def bought_entry(times: int, day: int) -> int:
     >>> times_bought(entry), day_bought(entry)
     (3, 14600)
     """
-    return max(day, 0) << 8 | min(times, 255)
+    return max(day, 0) << ENTRY_DAY_BIT | min(times, ENTRY_TIMES)
 
 
 def times_bought(entry: int) -> int:
     """How often, of an entry of `bought`."""
-    return entry & 255
+    return entry & ENTRY_TIMES
 
 
 def day_bought(entry: int) -> int:
     """On which day last, of an entry of `bought`; 0: not known."""
-    return entry >> 8
+    return entry >> ENTRY_DAY_BIT
 
 
 class Contact(msgspec.Struct, array_like=True, gc=False):

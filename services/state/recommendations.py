@@ -99,7 +99,7 @@ class RecommendationReader:
             The newest snapshot is of another version of the code.
         """
         user, profile, watermark = self._profile(user)
-        past, at = Past([], []), watermark
+        past, at = Past.of(), watermark
         if profile is not None:
             past, at = past_of(profile), max(watermark, profile.last_seen_ms)
         known, shelf = self._newest()

@@ -130,14 +130,14 @@ def _shop(rng: random.Random, items: int, baskets: int) -> tuple[bytes, list[Pas
     basket_us = (time.process_time() - begun) / baskets * 1e6
     for number in range(items):  # what nobody bought is in the catalogue all the same
         if f"item-{number}" not in model.index:
-            model.learn_basket([(f"item-{number}", "", 250, 1)], Past([], []), (first_day + 300) * DAY_MS)
+            model.learn_basket([(f"item-{number}", "", 250, 1)], Past.of(), (first_day + 300) * DAY_MS)
     pasts = [_past(one, count, first_day) for one, count in zip(bought, orders, strict=True)]
     return model.payload(), pasts, basket_us
 
 
 def _past(bought: dict[str, tuple[int, int]], orders: int, first_day: int) -> Past:
     newest = [(item, times, day) for item, (times, day) in reversed(bought.items())][:64]
-    return Past(newest, [item for item, *_ in newest[3:11]], orders, first_day)
+    return Past.of(newest, [item for item, *_ in newest[3:11]], orders, first_day)
 
 
 def _ranking_us(recs: Recs, pasts: Sequence[Past]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from models.learners.envelope import Envelope
 from models.offers.past import Past
 from models.offers.recs import NAME, SCHEMA
 from models.profile.codec import encode_profile
-from models.profile.state import Goods, Profile, bought_entry
+from models.profile.state import Goods, Profile, day_bought
 from models.wire import lane_of
 from services.state import keys
 from support.page import PageServer
@@ -69,8 +69,8 @@ def measure(
 
 
 def _profile(past: Past) -> Profile:
-    bought = {item: bought_entry(times, day) for item, times, day in reversed(past.bought)}
-    last_s = max((day for *_, day in past.bought), default=past.first_day) * DAY_S
+    bought = dict(reversed(list(past.bought.items())))
+    last_s = max(map(day_bought, bought.values()), default=past.first_day) * DAY_S
     return Profile(
         events=1,
         orders=past.orders,
@@ -79,6 +79,6 @@ def _profile(past: Past) -> Profile:
         last_seen_ms=last_s * 1000,
         last_order_ms=last_s * 1000,
         session_start=last_s,
-        recent=past.recent[::-1],
+        recent=list(past.recent)[::-1],
         goods=Goods(bought),
     )

@@ -57,7 +57,7 @@ def shop() -> bytes:
     model = Recommender()
     for day in range(30):
         basket = [("p1", "Lantern", 2000, 1), ("oil", "Oil", 300, 1)] if day % 2 else [("tea", "Tea", 500, 1)]
-        model.learn_basket(basket, Past([], []), START - (30 - day) * DAY_MS)
+        model.learn_basket(basket, Past.of(), START - (30 - day) * DAY_MS)
     return model.payload()
 
 

@@ -29,8 +29,8 @@ class RecsModel(Model):
         history, times, days = example.history, example.times, example.days
         if len(times) != len(history) or len(days) != len(history):  # of before these were told
             times, days = [1] * len(history), [0] * len(history)
-        past = Past(
-            list(zip(reversed(history), reversed(times), reversed(days), strict=True)),
+        past = Past.of(
+            zip(reversed(history), reversed(times), reversed(days), strict=True),
             example.recent[::-1],
             example.orders,
             example.first_day,

@@ -31,7 +31,7 @@ def line(item: str, price: int = 100) -> tuple[str, str, int, int]:
 
 
 def past(history: Sequence[str], day: int = 1) -> Past:
-    return Past([(item, 1, day) for item in history], [], len(history), day)
+    return Past.of([(item, 1, day) for item in history], [], len(history), day)
 
 
 def learned(baskets: Sequence[Basket], model: Recommender | None = None, at: int = START) -> tuple[Recommender, int]:
@@ -102,7 +102,7 @@ def test_decide_ranks_as_learn_does() -> None:
     model, at = learned(baskets)
     recs = Recs.from_payload(model.payload(), 7)
     assert recs.ids == tuple(model.index)
-    who = Past([("i3", 2, at // DAY_MS - 4), ("i5", 1, at // DAY_MS - 40)], ["i7"], 3, at // DAY_MS - 50)
+    who = Past.of([("i3", 2, at // DAY_MS - 4), ("i5", 1, at // DAY_MS - 40)], ["i7"], 3, at // DAY_MS - 50)
     live, served = model.candidates(who, at), find(recs, who, at // DAY_MS)
     assert live is not None
     assert served is not None
@@ -143,7 +143,7 @@ def test_landmarks_move_before_floats_overflow() -> None:
     for century in range(30):
         at = century * 36_500 * DAY_MS
         for _ in range(2):
-            model.learn_basket([line("a"), line("b")], Past([], []), at)
+            model.learn_basket([line("a"), line("b")], Past.of(), at)
     assert links(model, "together", "a") == pytest.approx({"b": 2**0.5 / (2 + recommender.SHRINK)})
     assert model.popular() == [("a", 1.0), ("b", 1.0)]
 
@@ -183,17 +183,17 @@ def test_cost_of_a_huge_basket_is_capped() -> None:
 def test_a_new_item_is_like_those_with_its_words() -> None:
     model = Recommender()
     for number, name in enumerate(("red paper lantern", "blue glass bowl", "green paper lantern")):
-        model.learn_basket([(f"p{number}", name, 100, 1)], Past([], []), START)
+        model.learn_basket([(f"p{number}", name, 100, 1)], Past.of(), START)
     assert set(links(model, "alike", "p2")) == {"p0"}
     assert set(links(model, "alike", "p0")) == {"p2"}
 
 
 def test_catalogue_keeps_the_last_name_price_and_category() -> None:
     model = Recommender()
-    model.learn_basket([("a", "Tea", 250, 1)], Past([], []), 0, ["Drinks"])
-    model.learn_basket([("a", "", 260, 1)], Past([], []), 1)
+    model.learn_basket([("a", "Tea", 250, 1)], Past.of(), 0, ["Drinks"])
+    model.learn_basket([("a", "", 260, 1)], Past.of(), 1)
     assert model.items == {"a": ("Tea", 260, "Drinks")}
-    model.learn_basket([], Past([], []), 2)
+    model.learn_basket([], Past.of(), 2)
     assert model.count == 2
 
 

@@ -151,7 +151,7 @@ def test_disliked_is_beyond_chance() -> None:
 
 def test_what_is_disliked_is_not_recommended() -> None:
     recs = Recs.of({"a": ("A", 100), "b": ("B", 100), "c": ("C", 100)}, {"a": [("b", 5.0), ("c", 4.0)]}, [("b", 9.0)])
-    past = Past([("a", 1, 14_600)], [], 1, 14_600)
+    past = Past.of([("a", 1, 14_600)], [], 1, 14_600)
     usual = [one.item for one in rank_items(past, recs, day=14_610, size=3, repeats=True)]
     assert "b" in usual
     without = rank_items(past, recs, day=14_610, size=3, repeats=True, without=frozenset({"b"}))

@@ -74,14 +74,14 @@ def test_messages_do_not_recommend_it() -> None:
 
 
 def test_what_was_bought_is_not_recommended_from_an_empty_shelf() -> None:
-    past = Past([("lamp", 2, 0), ("tea", 1, 0)], [])
+    past = Past.of([("lamp", 2, 0), ("tea", 1, 0)], [])
     found = rank_items(past, Recs(), day=14_610, size=5, repeats=True, without=frozenset(["lamp"]))
     assert [one.item for one in found] == ["tea"]
 
 
 def test_a_list_of_given_candidates_leaves_it_out() -> None:
     def ranked(**more: Any) -> list[str]:
-        found = rank_items(Past([("p1", 1, 14_600)], []), RECS, day=14_610, size=5, repeats=True, **more)
+        found = rank_items(Past.of([("p1", 1, 14_600)], []), RECS, day=14_610, size=5, repeats=True, **more)
         return [one.item for one in found]
 
     assert ranked() == ["p1", "tea"]
