@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
+
+import msgspec
 
 from config.topics import LEARNED_FROM
 from models.errors import ConfigurationError
@@ -41,6 +44,18 @@ class Model(ABC):
         msgspec.DecodeError
             It is not what this model learns from: it is refused, and learning goes on.
         """
+
+    def learn_many(self, values: Sequence[bytes]) -> list[str | None]:
+        """Learn examples in order, as :meth:`learn` would one by one; for each None, or why it was refused."""
+        told: list[str | None] = []
+        for value in values:
+            try:
+                self.learn(value)
+            except msgspec.DecodeError as error:
+                told.append(str(error))
+            else:
+                told.append(None)
+        return told
 
     def worth_publishing(self) -> bool:
         """Whether what was learned since this was asked last shows in :meth:`payload`."""

@@ -95,8 +95,15 @@ def place_of(raw: Sequence[int]) -> list[float]:
     >>> [round(x, 2) for x in place_of([10, 3, 9000, 70, 200])]
     [2.4, 1.39, 4.51]
     """
-    facts = (raw[0], raw[1], raw[2] / 100.0)
-    return [float(x) for x in np.log1p(np.maximum(facts, 0.0))]
+    found: list[float] = places_of([raw])[0].tolist()
+    return found
+
+
+def places_of(rows: Sequence[Sequence[int]]) -> FloatArray:
+    """:func:`place_of` for many raw vectors at once, shape (n, len(FEATURES))."""
+    facts = np.array(rows, dtype=np.float64)[:, :3]
+    facts[:, 2] /= 100.0
+    return np.asarray(np.log1p(np.maximum(facts, 0.0)))
 
 
 def typical(centre: Sequence[float]) -> list[float]:

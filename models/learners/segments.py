@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 
 from models.errors import IncompatibleSnapshotError
+from models.learners.threads import one_thread
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -127,7 +128,8 @@ class Segments:
         self.count = len(places)
         self._sum, self._sum_sq = places.sum(axis=0), (places * places).sum(axis=0)
         scale = self.scale()
-        fitted = KMeans(self.k, n_init=10, random_state=self.seed).fit(places / scale)
+        with one_thread():
+            fitted = KMeans(self.k, n_init=10, random_state=self.seed).fit(places / scale)
         labels = np.asarray(fitted.labels_, dtype=np.int64)
         if self._fitted:
             apart = ((self.centres() / scale)[:, None, :] - fitted.cluster_centers_[None, :, :]) ** 2

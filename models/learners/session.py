@@ -106,16 +106,18 @@ class LearnSession:
         if start > self.offset:
             raise FenceError(f"{self.name}: a chunk from {start}, learned up to {self.offset}")
         applied = Applied()
+        fresh: list[TrainingRecord] = []
         for record in records:
             if record.offset < self.offset:
                 continue
             position = position_of(record.headers)
-            if position is not None and self._positions.get(position[0], (-1, -1, -1)) >= position[1]:
-                applied.duplicates += 1
-                continue
-            self._take(record, applied)
             if position is not None:
+                if self._positions.get(position[0], (-1, -1, -1)) >= position[1]:
+                    applied.duplicates += 1
+                    continue
                 self._positions[position[0]] = position[1]
+            fresh.append(record)
+        self._take(fresh, applied)
         self.offset = max(self.offset, end)
         self.changed = self.changed or (applied.learned > 0 and self.model.worth_publishing())
         self.learned_total += applied.learned
@@ -123,20 +125,27 @@ class LearnSession:
         self.refused_total += len(applied.refused)
         return applied
 
-    def _take(self, record: TrainingRecord, applied: Applied) -> None:
-        """One record that was not seen before: to be learned, somebody else's, or refused."""
-        value = record.value or b""
-        try:
-            told = _type_of(value)
-            if told.type != self.model.learns:
+    def _take(self, records: Sequence[TrainingRecord], applied: Applied) -> None:
+        """Records that were not seen before: each to be learned, somebody else's, or refused."""
+        mine: list[tuple[int, bytes, int]] = []
+        for record in records:
+            value = record.value or b""
+            try:
+                told = _type_of(value)
+            except msgspec.DecodeError as error:
+                applied.refused.append((record.offset, str(error)))
+                continue
+            if told.type == self.model.learns:
+                mine.append((record.offset, value, told.known_at or told.at))
+            else:
                 applied.skipped += 1
-                return
-            self.model.learn(value)
-            self.newest_ms = max(self.newest_ms, told.known_at or told.at)
-        except msgspec.DecodeError as error:
-            applied.refused.append((record.offset, str(error)))
-        else:
-            applied.learned += 1
+        for (offset, _, at), refusal in zip(mine, self.model.learn_many([value for _, value, _ in mine]), strict=True):
+            if refusal is None:
+                applied.learned += 1
+                self.newest_ms = max(self.newest_ms, at)
+            else:
+                applied.refused.append((offset, refusal))
+        applied.refused.sort()
 
     @property
     def contest(self) -> Contest | None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
+from models.learners.threads import one_thread
 from models.learners.tree_arrays import Arrays, Averaged, FloatArray, Summed, Trees
 
 IntArray = npt.NDArray[np.int64]
@@ -36,13 +37,13 @@ class BoostedTrees(Summed):
 
     def fit(self, x: FloatArray, y: IntArray) -> None:
         """Learn all rows anew; with labels of one kind only, nothing changes."""
-        if len(np.unique(y)) == 2:
-            self.adopt(
-                HistGradientBoostingClassifier(
-                    learning_rate=0.05, max_iter=120, max_leaf_nodes=15, l2_regularization=1.0, random_state=self.seed
-                ).fit(x, y),
-                len(y),
-            )
+        if len(np.unique(y)) < 2:
+            return
+        model = HistGradientBoostingClassifier(
+            learning_rate=0.05, max_iter=120, max_leaf_nodes=15, l2_regularization=1.0, random_state=self.seed
+        )
+        with one_thread():
+            self.adopt(model.fit(x, y), len(y))
 
     def adopt(self, model: HistGradientBoostingClassifier, examples: int) -> None:
         """Become what scikit-learn has fitted on so many examples."""

@@ -12,6 +12,7 @@ from models.errors import IncompatibleSnapshotError
 from models.features.tabular import Encoded, TabularEncoder, Value
 from models.learners import effect_pool
 from models.learners.effect_pool import EffectPool, Effects, losses
+from models.learners.threads import one_thread
 from models.learners.trees import EffectTrees
 
 FloatArray = npt.NDArray[np.float64]
@@ -105,7 +106,8 @@ class Uplift:
         self._next_fit = max(REFIT_FROM, int(self.count * REFIT_GROWTH))
         known = np.array(self._known[-KEPT_FOR_BATCH:]).reshape(-1, 3)
         treated, y, base = known[:, 0].astype(np.int64), known[:, 1].astype(np.int64), known[:, 2]
-        unseen = self.trees.fit_effect(np.array(self._plain[-KEPT_FOR_BATCH:]), treated, y)
+        with one_thread():
+            unseen = self.trees.fit_effect(np.array(self._plain[-KEPT_FOR_BATCH:]), treated, y)
         if unseen is not None:
             # What the trees of before had said is no measure of these; what these say of unseen rows is.
             size = len(known)

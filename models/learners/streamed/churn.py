@@ -12,6 +12,7 @@ from models.decisions import ChurnExample
 from models.features import churn
 from models.learners import linear
 from models.learners.base import MAX_LOG_ODDS, FloatArray, sigmoid
+from models.learners.churn_examples import read, read_many
 from models.learners.contest import Contest
 from models.learners.health import ScoreHealth, Watch
 from models.learners.model import Model
@@ -36,14 +37,19 @@ class ChurnModel(Model):
         self._positives = 0
         self._first_label_ms: int | None = None
         self._last_ms: int | None = None
-        self._decode = msgspec.json.Decoder(ChurnExample).decode
 
     def learn(self, value: bytes) -> None:
         """Learn one :class:`models.decisions.ChurnExample`."""
-        example = self._decode(value)
-        if example.label not in (0, 1) or len(example.x) != len(churn.RAW_NAMES):
-            raise msgspec.ValidationError("not a churn example of this feature schema")
-        features = churn.expand(churn.as_matrix([example.x]))[0]
+        example = read(value)
+        self._judge_and_learn(example, churn.expand(churn.as_matrix([example.x]))[0])
+
+    def learn_many(self, values: Sequence[bytes]) -> list[str | None]:
+        examples, told = read_many(values)
+        for example, features in zip(examples, churn.expand(churn.as_matrix([one.x for one in examples])), strict=True):
+            self._judge_and_learn(example, features)
+        return told
+
+    def _judge_and_learn(self, example: ChurnExample, features: FloatArray) -> None:
         judged = self.pool.count % JUDGED_EVERY == 0 and self.learned
         online = self.pool.served_at(features, example.at) if judged or self.contest.active else None
         if self.contest.active:

@@ -12,6 +12,7 @@ import xxhash
 from models.decisions import ChurnExample
 from models.errors import IncompatibleSnapshotError
 from models.features import churn
+from models.learners.churn_examples import read
 from models.learners.model import Model
 from models.learners.segment_centres import (
     FEATURES,
@@ -19,7 +20,7 @@ from models.learners.segment_centres import (
     SegmentCentres,
     SegmentsPayload,
     names_of,
-    place_of,
+    places_of,
     typical,
 )
 from models.learners.segments import NAME, Segments
@@ -56,14 +57,10 @@ class SegmentsModel(Model):
         # By the hash of the user: when, and the raw vector then.
         self._known: dict[int, tuple[int, list[int]]] = {}
         self._largest: list[int] = []  # hashes below zero, a heap: the largest hash first
-        self._decode = msgspec.json.Decoder(ChurnExample).decode
 
     def learn(self, value: bytes) -> None:
         """Learn one :class:`models.decisions.ChurnExample`."""
-        example = self._decode(value)
-        if len(example.x) != len(churn.RAW_NAMES):
-            raise msgspec.ValidationError("not a churn example of this feature schema")
-        self.learn_example(example)
+        self.learn_example(read(value))
 
     def learn_example(self, example: ChurnExample) -> None:
         """Learn one example that was checked."""
@@ -138,7 +135,7 @@ class SegmentsModel(Model):
     def _fit(self) -> None:
         """Group all who are remembered, as of the newest example."""
         rows = [churn.grown(x, (self.at_ms - at) // churn.DAY_MS) for _, (at, x) in sorted(self._known.items())]
-        places = np.array([place_of(row) for row in rows])
+        places = places_of(rows)
         self.fitted_ms = self.at_ms
         if len(np.unique(places, axis=0)) < SEGMENTS:
             return  # so many customers and not even so many places: there is nothing to tell apart

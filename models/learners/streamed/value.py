@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from models.decisions import ChurnExample
 from models.errors import IncompatibleSnapshotError
 from models.features import churn
 from models.learners.base import FloatArray
+from models.learners.churn_examples import read, read_many
 from models.learners.model import Model
 from models.learners.second_order import SecondOrderLogistic
 from models.learners.value import LEVEL_DECAY, NAME, TEMPERATURE, Value
@@ -46,29 +48,34 @@ class ValueModel(Model):
         # Rolling absolute errors of what was learned and of the own pace; what was served from when on.
         self._errors: FloatArray = np.zeros(2)
         self._served_from: list[tuple[int, ValuePayload]] = []
-        self._decode = msgspec.json.Decoder(ChurnExample).decode
 
     def learn(self, value: bytes) -> None:
-        """Learn one :class:`models.decisions.ChurnExample`; those of before money was told say nothing here."""
-        example = self._decode(value)
-        if len(example.x) != len(churn.RAW_NAMES) or example.due <= example.at:
-            raise msgspec.ValidationError("not a churn example of this feature schema")
-        self.learn_example(example)
+        """Learn one :class:`models.decisions.ChurnExample`."""
+        self.learn_examples([read(value)])
 
-    def learn_example(self, example: ChurnExample) -> None:
-        """Learn one example that was checked."""
-        if example.spent_minor is None:
-            return
-        horizon_days = max(1, (example.due - example.at) // churn.DAY_MS)
+    def learn_many(self, values: Sequence[bytes]) -> list[str | None]:
+        examples, told = read_many(values)
+        self.learn_examples(examples)
+        return told
+
+    def learn_examples(self, examples: Sequence[ChurnExample]) -> None:
+        """Learn examples that were checked, in order; those of before money was told are left out."""
+        known = [example for example in examples if example.spent_minor is not None]
+        raw = churn.as_matrix([example.x for example in known])
+        horizons = [max(1, (example.due - example.at) // churn.DAY_MS) for example in known]
+        own = churn.recent_money(raw, np.array(horizons, dtype=np.float64)) / MINOR
+        for example, days, x, pace in zip(known, horizons, churn.expand(raw), own.tolist(), strict=True):
+            self._learn(example, days, x, pace)
+
+    def _learn(self, example: ChurnExample, horizon_days: int, x: FloatArray, own: float) -> None:
+        """Learn one; `x` : its features. `own` : what the customer's own pace would bring within the horizon."""
         if horizon_days != self.horizon_days:
             self.horizon_days = horizon_days
             self.value, self.buyers, self.first_label_ms = Value(len(churn.FEATURE_NAMES)), 0, None
             self._errors, self._served_from = np.zeros(2), []
-        raw = churn.as_matrix([example.x])
-        x, own = churn.expand(raw)[0], float(churn.recent_money(raw, horizon_days)[0]) / MINOR
         self._judge(example, x, own)
         days = None if example.next_order_days is None else float(example.next_order_days)
-        self.value.learn_one(x, own, example.spent_minor / MINOR, days)
+        self.value.learn_one(x, own, (example.spent_minor or 0) / MINOR, days)
         self.buyers += days is not None
         if self.first_label_ms is None:
             self.first_label_ms = example.known_at

@@ -153,7 +153,7 @@ def test_restored_it_goes_on_bit_by_bit() -> None:
     whole, half, again = taught(found), taught(found[:150]), ValueModel()
     again.restore(half.snapshot())
     for one in found[150:]:
-        again.learn_example(one)
+        again.learn_examples([one])
     assert pack_state(again.snapshot()) == pack_state(whole.snapshot())
     with pytest.raises(IncompatibleSnapshotError):
         again.restore({"value": Value(3).snapshot(), "buyers": 0, "first_label_ms": None, "horizon_days": 90})
