@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from benchmarks.hot_path import tamed_collector
@@ -17,13 +18,15 @@ from models.campaigns.conditions import condition_fault
 from models.decisions import Cause
 from models.features.churn import RAW_NAMES
 from models.learners.linear import LinearModel
+from models.learners.model import model_class
 from models.learners.recommender import DAY_MS, BasketItem, Recommender
-from models.learners.streamed.churn import ChurnModel
+from models.learners.session import LearnSession
 from models.offers.past import Past
 from models.offers.rank import rank_items
 from models.offers.recs import Recs
 from models.outcome import Outcome, ScoreRow
 from models.profile.state import Profile
+from support.training_examples import HOUR_MS, examples
 
 SEED = 7
 ITEMS = 10_000
@@ -32,13 +35,17 @@ CUSTOMERS = 600
 LIST = 10
 ROUNDS = 9
 MOMENTS = 1_000  # scored together: those of one batch
-EXAMPLES = 2_000
+EXAMPLES = 4_000
+CHUNK = 500
+LABELLED = ("churn", "value", "segments", "goals", "uplift")  # models whose examples are labels of a user
+USERS = 3_000
+EVERY_MS = 600_000
 _END_MS = 1_790_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """Processor time, microseconds: of a score, of a ranking by how many products, of an example, of a basket.
+    """Processor time, microseconds: of a score, of a ranking by how many products, of an example by model, of a basket.
 
     `payload`, `pasts`, `items`: snapshot of the recommender, its customers, and how many products there are.
     """
@@ -46,7 +53,7 @@ class Learning:
     score_us: float
     ranking_us: float
     ranking_p99_us: float
-    example_us: float
+    example_us: dict[str, float]
     basket_us: float
     payload: bytes
     pasts: list[Past]
@@ -58,7 +65,7 @@ def measure(tell: Callable[[str], object], *, quick: bool = False) -> Learning:
     rng = random.Random(SEED)
     with tamed_collector():
         tell("Scores and examples ...")
-        score_us, example_us = _score_us(rng), _example_us(rng)
+        score_us, example_us = _score_us(rng), {model: _example_us(model) for model in LABELLED}
         tell(f"Rankings at {ITEMS:,} products ...")
         items = ITEMS // 10 if quick else ITEMS
         payload, pasts, basket_us = _shop(rng, items, BASKETS // 10 if quick else BASKETS)
@@ -100,15 +107,35 @@ def _score_us(rng: random.Random) -> float:
     return _cheapest(work, MOMENTS)
 
 
-def _example_us(rng: random.Random) -> float:
-    model = ChurnModel()
-    examples = [(_raw(rng), int(rng.random() < 0.4)) for _ in range(EXAMPLES)]
+def _example_us(name: str) -> float:
+    """From the bytes in `training` on, as the role takes them: in chunks, through a session."""
+    values = examples(model_class(name).learns, EXAMPLES, SEED, _dense)
+    records = [_Record(place, value) for place, value in enumerate(values)]
 
     def work() -> None:
-        for place, (x, label) in enumerate(examples):
-            model.learn_example(x, label, _END_MS + 1000 * place, _END_MS + 90 * DAY_MS + 1000 * place)
+        session = LearnSession(name)
+        for start in range(0, EXAMPLES, CHUNK):
+            applied = session.apply(records[start : start + CHUNK], start, start + CHUNK)
+            if applied.learned != CHUNK:
+                raise AssertionError(f"{name}: {applied}")
 
     return _cheapest(work, EXAMPLES)
+
+
+def _dense(example: dict[str, Any]) -> dict[str, Any]:
+    """Many users, and an example every ten minutes, so that what is done by time counts as it does in a shop."""
+    number = int(example["id"])
+    moved = {name: example[name] - number * (6 * HOUR_MS - EVERY_MS) for name in ("at", "due", "known_at")}
+    return example | moved | {"user": f"u{number * 7 % USERS}"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A record as it lies in `training`."""
+
+    offset: int
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def _shop(rng: random.Random, items: int, baskets: int) -> tuple[bytes, list[Past], float]:

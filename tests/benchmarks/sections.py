@@ -233,7 +233,7 @@ def starts(found: Starts | None) -> Section:
 
 def predictions(found: Learning, read: Reading) -> Section:
     """What predictions cost."""
-    score, ranking, per_s = found.score_us, found.ranking_us, 1e6 / found.example_us
+    score, ranking, per_s = found.score_us, found.ranking_us, 1e6 / found.example_us["churn"]
     rows = [
         Row(
             "churn: features and score of a moment",
@@ -261,13 +261,15 @@ def predictions(found: Learning, read: Reading) -> Section:
             f">= {EXAMPLES_GOAL:,}",
             per_s >= EXAMPLES_GOAL,
         ),
+        *(Row(f"{name}: a labelled example learned", f"{cost:.0f} us") for name, cost in found.example_us.items()),
         Row("recommender: an order learned", f"{found.basket_us:.0f} us"),
     ]
     note = (
         "Processor time in one process, without Kafka and Redis; answers over HTTP: wall clock of one question after the other,"
         " the page's process with a Redis on the same machine. Moments are scored a thousand at a time, as in a batch. The"
         f" products are those of a made-up shop, in which {BASKETS:,} orders were learned first; its customers remember up to 64"
-        " products. An example goes to all members of the pool."
+        " products. Examples are learned from their bytes on, in chunks of 500, by all members of a pool; each model does so in a"
+        " partition and with a checkpoint of its own."
     )
     return Section("What predictions cost", rows, [note])
 
