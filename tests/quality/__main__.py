@@ -23,6 +23,7 @@ from rich.table import Table
 RETAIL = "online_retail_2009_2010.parquet"
 SHOPPERS = "online_shoppers_intention.csv.gz"
 REVIEWS = "review_sentences.csv.gz"
+SLACK = {"auc": 0.003, "ndcg_10": 0.003, "ndcg_10_new": 0.003, "log_loss": 0.003, "accuracy": 0.003}
 CATS = "cookie_cats.csv.gz"
 PURCHASES = ("--columns", "date=invoice_date,value=quantity*price", "--where", "quantity>0", "--where", "price>0")
 
@@ -128,6 +129,9 @@ def _lines(run: Run, result: dict[str, Any]) -> list[tuple[str, float, str, str,
             others = {who: figures[figure] for who, figures in result["baselines"].items() if figure in figures}
             who = (max if sign == ">=" else min)(others, key=lambda one: others[one], default="")
             met = value >= target if sign == ">=" else value <= target
+            if not owner and who and figure in SLACK:  # whatever the file: hardly below the best that is printed
+                behind = others[who] - value if sign == ">=" else value - others[who]
+                met = met and behind <= SLACK[figure]
             best = "" if owner or not who else f"{others[who]:.4f} {who.replace('_', ' ')}"
             found.append((name.replace("/", " ").replace("_", " "), value, best, f"{sign} {target:g}", met))
     return found
