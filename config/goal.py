@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from config.codes import code16
 from config.rules import Definition, EventName, Slug
@@ -15,6 +15,12 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 LONGEST_DAYS = 365
 MOST_GOALS = 16
+MOST_ATTRIBUTES = 8
+# They tell one person from another and nothing about the next one; and what is learned is kept for the audit.
+_OF_ONE_PERSON = frozenset(
+    {"email", "phone", "name", "first_name", "last_name", "firstName", "lastName", "username", "address", "avatar"}
+    | {"push", "push_subscription", "consent"}
+)
 
 
 class Goal(Definition):
@@ -43,6 +49,24 @@ class Goal(Definition):
         examples=["1"],
     )
 
+    attributes: tuple[Annotated[str, StringConstraints(min_length=1, max_length=64)], ...] = Field(
+        default=(),
+        max_length=MOST_ATTRIBUTES,
+        description="attributes of users (identify) that the goal is learned from besides behaviour; at most 8",
+        examples=["[country, plan, age]"],
+    )
+
+    @field_validator("attributes")
+    @classmethod
+    def _in_one_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Examples keep the values in this order: another one in the file changes nothing."""
+        if len(set(names)) < len(names):
+            raise mistake("an attribute is named twice", "each attribute once")
+        for name in names:
+            if name in _OF_ONE_PERSON:
+                raise mistake(f"{name} tells one person from another and nothing about the next", "[country, plan]")
+        return tuple(sorted(names))
+
     @model_validator(mode="after")
     def _can_be_waited_for(self) -> Self:
         if not _HOUR_MS <= self.horizon_ms <= LONGEST_DAYS * _DAY_MS:
@@ -52,4 +76,5 @@ class Goal(Definition):
     @cached_property
     def code(self) -> int:
         """Number of what is asked, in profiles and snapshots: a goal that asks something else is learned anew."""
-        return code16(f"{self.id}\n{self.event}\n{self.when or ''}\n{self.horizon_ms}\n{self.min_orders}")
+        text = f"{self.id}\n{self.event}\n{self.when or ''}\n{self.horizon_ms}\n{self.min_orders}"
+        return code16("\n".join([text, *self.attributes]))

@@ -177,8 +177,8 @@ class GoalExample(msgspec.Struct, frozen=True):
 
     Parameters
     ----------
-    goal, code : the goal, and what it asked for (:attr:`config.goal.Goal.code`). x : raw vector
-        (:mod:`models.features.goals`). p_e4 : propensity as it was served then, in ten-thousandths; -1: none yet.
+    goal, code : the goal, and what it asked for (:attr:`config.goal.Goal.code`). x : raw vector. p_e4 : propensity as
+        it was served then, in ten-thousandths; -1: none yet. attributes : those that the goal names, as of `at`.
     """
 
     topic: ClassVar[str] = "training"
@@ -193,6 +193,7 @@ class GoalExample(msgspec.Struct, frozen=True):
     label: int
     x: list[int]
     p_e4: int = -1
+    attributes: dict[str, str | int | float | bool | None] | msgspec.UnsetType = msgspec.UNSET
     type: str = "goal"
 
 
@@ -340,8 +341,6 @@ Effect = (
     | ReviewExample
     | StockExample
 )
-
-
 TIMERS = "timers"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
+    from config.definitions import Definitions
     from models.decide import Turn
     from models.decisions import RankedOffer
     from models.profile.state import Profile
@@ -26,6 +27,19 @@ MEANING: Final[Mapping[str, str]] = {
 def counter_key(attribute: str) -> str:
     """Counter hash of an attribute."""
     return f"fair:{attribute}"
+
+
+def learned_from(definitions: Definitions) -> list[str]:
+    """Goals that are learned from the attribute by which groups are told apart, as a person is told."""
+    rules = definitions.policy.fairness
+    if rules is None:
+        return []
+    return [
+        f"the goal {goal.id!r} is learned from {rules.attribute}, by which policy.yaml tells groups apart (fairness):"
+        " its probabilities will differ between them, and so will what conditions make of them"
+        for goal in definitions.goals
+        if goal.enabled and rules.attribute in goal.attributes
+    ]
 
 
 def note(turn: Turn, profile: Profile, what: What, *, favoured: bool) -> None:

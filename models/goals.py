@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +21,8 @@ from config.goal import Goal
 from models.campaigns.conditions import Condition, compile_condition
 from models.campaigns.view import user_view
 from models.decisions import GoalExample, effect_id
-from models.features.goals import as_matrix, raw
+from models.features.attributes import Told, kept
+from models.features.goals import RAW_NAMES, as_matrix, raw
 from models.learners.goal_scores import GoalScores
 from models.outcome import Outcome
 from models.profile.awaited import GoalSample
@@ -35,6 +37,7 @@ FloatArray = npt.NDArray[np.float64]
 
 DAY_S = 86_400
 EVENT_MASK = 7  # one event in eight may begin an example
+RAW = len(RAW_NAMES)
 SILENT_S = 180 * DAY_S  # whoever was not seen for so long is asked no more
 
 
@@ -92,7 +95,8 @@ class Goals:
         served = self.served
         if not served.codes:
             return {}
-        each = zip(served.codes, _e4(served.score(as_matrix([x])))[0], self.least_orders, strict=True)
+        about = [profile.attributes] if served.attributed else ()
+        each = zip(served.codes, _e4(served.score(as_matrix([x]), about))[0], self.least_orders, strict=True)
         return {code: p_e4 for code, p_e4, needed in each if profile.orders >= needed}
 
     def with_scores(self, scores: GoalScores) -> Goals:
@@ -165,9 +169,15 @@ def _example(goal: Goal, user: str, sample: GoalSample, due: int, at: int) -> Go
         due=due * 1000,
         known_at=at * 1000,
         label=int(sample.reached),
-        x=sample.x,
+        x=sample.x[:RAW] if goal.attributes else sample.x,
         p_e4=sample.p_e4,
+        attributes=_about(goal, sample) if goal.attributes else msgspec.UNSET,
     )
+
+
+def _about(goal: Goal, sample: GoalSample) -> dict[str, Told]:
+    """What was known about the user when the example was begun."""
+    return dict(zip(goal.attributes, sample.x[RAW:], strict=True))
 
 
 def begin(turn: Turn, profile: Profile, at: int) -> None:
@@ -177,7 +187,12 @@ def begin(turn: Turn, profile: Profile, at: int) -> None:
     wanted = [goal for goal in goals.goals if goal.code not in opened and profile.orders >= goal.min_orders]
     if wanted:
         x = raw(profile, at)
-        begun = [GoalSample(goal.code, at, False, -1, x) for goal in wanted]
+        begun = [
+            GoalSample(
+                goal.code, at, False, -1, x + kept(profile.attributes, goal.attributes) if goal.attributes else x
+            )
+            for goal in wanted
+        ]
         profile.goal_samples.extend(begun)
         turn.begun.extend(begun)
     wake(goals, profile)
@@ -214,7 +229,12 @@ def score(turn: Turn) -> None:
     if not turn.begun or not served.codes:
         return
     column = {code: place for place, code in enumerate(served.codes)}
-    found = _e4(served.score(as_matrix([sample.x for sample in turn.begun])))
+    rows, about = [sample.x for sample in turn.begun], []
+    if served.attributed:
+        by_code = turn.brain.goals.by_code
+        about = [_about(by_code[sample.code], sample) for sample in turn.begun]
+        rows = [x[:RAW] for x in rows]
+    found = _e4(served.score(as_matrix(rows), about))
     for sample, row in zip(turn.begun, found, strict=True):
         if sample.code in column:
             sample.p_e4 = row[column[sample.code]]

@@ -7,12 +7,13 @@ here either, so that the vector of a past moment can be told from a profile as l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from models.features.attributes import PREFIX, Told, sentence
 from models.profile import decay
 from models.profile.state import Profile
 
@@ -137,13 +138,19 @@ def expand(matrix: FloatArray) -> FloatArray:
     return out
 
 
-def reasons(contributions: Sequence[tuple[str, float]], vector: Sequence[int], top: int = 3) -> list[tuple[str, float]]:
+def reasons(
+    contributions: Sequence[tuple[str, float]],
+    vector: Sequence[int],
+    top: int = 3,
+    about: Mapping[str, Told] | None = None,
+) -> list[tuple[str, float]]:
     """Tell the strongest reasons in words, each with its share of the log-odds (above 0: speaks for the goal).
 
     Parameters
     ----------
     contributions : (feature, share), see :meth:`models.learners.goal_scores.GoalScores.contributions`.
     vector : the raw vector that was scored. top : how many reasons.
+    about : attributes of the user, if the goal goes by some.
 
     Returns
     -------
@@ -152,7 +159,7 @@ def reasons(contributions: Sequence[tuple[str, float]], vector: Sequence[int], t
     found = dict(zip(RAW_NAMES, vector, strict=True))
     shares: dict[str, float] = {}
     for name, share in contributions:
-        concept = CONCEPTS[name]
+        concept = CONCEPTS.get(name, name)
         shares[concept] = shares.get(concept, 0.0) + share
     days, tenure = found["purchase_days"], found["tenure_days"]
     gap = max(1, round(found["customer_days"] / max(days - 1, 1)))
@@ -170,6 +177,10 @@ def reasons(contributions: Sequence[tuple[str, float]], vector: Sequence[int], t
         "adds": f"{found['adds_7d'] / 100:.1f} products put into the cart lately",
         "lately": f"{found['orders_30d'] / 100:.1f} orders in the last weeks",
     }
+    for name in shares:
+        if name.startswith(PREFIX):
+            attribute = name.removeprefix(PREFIX)
+            texts[name] = sentence(attribute, (about or {}).get(attribute))
     ranked = sorted(shares.items(), key=lambda item: (-abs(item[1]), item[0]))[:top]
     return [(texts[name], share) for name, share in ranked if share != 0.0]
 

@@ -23,7 +23,8 @@ Value = float | str | None
 NUMBER: Final = "number"
 WHOLE: Final = "whole"
 CATEGORY: Final = "category"
-KINDS: Final = (NUMBER, WHOLE, CATEGORY)
+ANY: Final = "any"
+KINDS: Final = (NUMBER, WHOLE, CATEGORY, ANY)
 
 MAX_SLOTS: Final = 30
 MAX_CATEGORIES: Final = 10_000
@@ -61,14 +62,16 @@ class TabularEncoder:
     Parameters
     ----------
     kinds : per column ``number``, ``whole`` (a number whose first `MAX_SLOTS` values get a slot each, as long as there
-        are no more) or ``category``.
+        are no more), ``category``, or ``any``: each value is what it is, a word or a number.
+    most : most categories of a column; of those above, the first ones with fewer labels than `slot_from` make room.
+    slot_from : labels that a value must have for a slot of its own.
 
     Notes
     -----
     A number becomes ``sign(x) log(1 + |x|)``, the value within three deviations of its mean, and an indicator for 0.
     Missing values and infinities become 0 with an indicator of their own. A category has one slot for each of its first
     `MAX_SLOTS` values, and the rate of positives among its labels known so far, in log-odds. Memory: O(columns *
-    categories), at most `MAX_CATEGORIES` of them a column.
+    categories), at most `most` of them a column.
 
     Examples
     --------
@@ -79,8 +82,9 @@ class TabularEncoder:
     ([nan, 1.0], 6)
     """
 
-    def __init__(self, kinds: Sequence[str]) -> None:
+    def __init__(self, kinds: Sequence[str], most: int = MAX_CATEGORIES, slot_from: int = 0) -> None:
         self.kinds = list(kinds)
+        self._most, self._slot_from = most, slot_from
         self.width = 0
         # Slots that are 0 or 1: linear learners neither centre nor scale them.
         self.indicators: list[bool] = []
@@ -92,25 +96,34 @@ class TabularEncoder:
         plain = np.empty(len(self._columns))
         filled: list[tuple[int, float]] = []
         for index, (column, value) in enumerate(zip(self._columns, row, strict=True)):
-            if column.kind == CATEGORY:
-                plain[index] = self._category(column, value, filled)
-            else:
-                plain[index] = self._number(column, value, filled)
-        wide = np.zeros(self.width)
-        for slot, number in filled:
-            wide[slot] = number
-        return Encoded(plain, wide)
+            plain[index] = self._encode(column, value, filled, learn=True)
+        return Encoded(plain, self._wide(filled))
+
+    def look(self, row: Sequence[Value]) -> FloatArray:
+        """The wide vector of a row, of which nothing is learned: what was never seen fills no slot."""
+        filled: list[tuple[int, float]] = []
+        for column, value in zip(self._columns, row, strict=True):
+            self._encode(column, value, filled, learn=False)
+        return self._wide(filled)
 
     def learn(self, row: Sequence[Value], y: int) -> None:
         """Label of a row that was encoded before: rates of its categories."""
         self._labels[0] += 1
         self._labels[1] += y
         for column, value in zip(self._columns, row, strict=True):
-            if column.kind == CATEGORY and value is not None:
-                known = column.categories.get(str(value))
+            if column.kind in {CATEGORY, ANY} and value is not None:
+                known = column.categories.get(_whole(value) if column.kind == ANY else str(value))
                 if known is not None:
                     known[0] += 1
                     known[1] += y
+
+    def slots(self) -> list[tuple[int, str]]:
+        """Column and key of each wide feature: ``= red``, ``missing``, ``log`` ..."""
+        found = [(0, "")] * self.width
+        for index, column in enumerate(self._columns):
+            for key, place in column.slots.items():
+                found[place] = index, key
+        return found
 
     def snapshot(self) -> dict[str, Any]:
         """Plain state."""
@@ -155,52 +168,85 @@ class TabularEncoder:
             for kind, entry in zip(self.kinds, state["columns"], strict=True)
         ]
 
-    def _slot(self, column: _Column, key: str) -> int:
+    def _encode(self, column: _Column, value: Value, filled: list[tuple[int, float]], *, learn: bool) -> float:
+        is_category = isinstance(value, str) if column.kind == ANY else column.kind == CATEGORY
+        return (self._category if is_category else self._number)(column, value, filled, learn=learn)
+
+    def _wide(self, filled: list[tuple[int, float]]) -> FloatArray:
+        wide = np.zeros(self.width)
+        for slot, number in filled:
+            wide[slot] = number
+        return wide
+
+    def _fill(self, column: _Column, key: str, number: float, filled: list[tuple[int, float]], *, learn: bool) -> None:
         place = column.slots.get(key)
         if place is None:
+            if not learn:
+                return
             place = column.slots[key] = self.width
             self.width += 1
             self.indicators.append(key not in SCALED)
-        return place
+        filled.append((place, number))
 
-    def _number(self, column: _Column, value: Value, filled: list[tuple[int, float]]) -> float:
+    def _number(self, column: _Column, value: Value, filled: list[tuple[int, float]], *, learn: bool) -> float:
         if value is None or isinstance(value, str) or not isfinite(value):
-            filled.append((self._slot(column, "missing"), 1.0))
+            self._fill(column, "missing", 1.0, filled, learn=learn)
             return nan
         number = min(max(float(value), -LARGEST), LARGEST)
-        column.seen += 1
-        delta = number - column.mean
-        column.mean += delta / column.seen
-        column.sum_sq += delta * (number - column.mean)
-        reach = REACH_DEVIATIONS * sqrt(column.sum_sq / column.seen)
-        filled.append((self._slot(column, "log"), copysign(log1p(abs(number)), number)))
+        if learn:
+            column.seen += 1
+            delta = number - column.mean
+            column.mean += delta / column.seen
+            column.sum_sq += delta * (number - column.mean)
+        reach = REACH_DEVIATIONS * sqrt(column.sum_sq / max(column.seen, 1))
+        self._fill(column, "log", copysign(log1p(abs(number)), number), filled, learn=learn)
         within = min(max(number, column.mean - reach), column.mean + reach)
-        filled.append((self._slot(column, "value"), within))
+        self._fill(column, "value", within, filled, learn=learn)
         if number == 0.0:
-            filled.append((self._slot(column, "zero"), 1.0))
-        if column.kind == WHOLE and len(column.categories) <= MAX_SLOTS:
-            self._value_slot(column, f"{number:.0f}", filled)
+            self._fill(column, "zero", 1.0, filled, learn=learn)
+        each = column.kind == WHOLE or (column.kind == ANY and number.is_integer())
+        if each and len(column.categories) <= MAX_SLOTS:
+            self._value_slot(column, f"{number:.0f}", filled, learn=learn)
         return number
 
-    def _category(self, column: _Column, value: Value, filled: list[tuple[int, float]]) -> float:
+    def _category(self, column: _Column, value: Value, filled: list[tuple[int, float]], *, learn: bool) -> float:
         if value is None or value == "":
-            filled.append((self._slot(column, "missing"), 1.0))
+            self._fill(column, "missing", 1.0, filled, learn=learn)
             return nan
         name = str(value)
-        self._value_slot(column, name, filled)
+        self._value_slot(column, name, filled, learn=learn)
         known = column.categories.get(name)
         base = (self._labels[1] + 0.5) / (self._labels[0] + 1.0)
         if known is None:
             return nan
         rate = (known[1] + RATE_PRIOR * base) / (known[0] + RATE_PRIOR)
-        filled.append((self._slot(column, "rate"), log(rate / (1.0 - rate)) - log(base / (1.0 - base))))
+        self._fill(column, "rate", log(rate / (1.0 - rate)) - log(base / (1.0 - base)), filled, learn=learn)
         return float(list(column.categories).index(name)) if len(column.categories) <= MAX_SLOTS else rate
 
-    def _value_slot(self, column: _Column, name: str, filled: list[tuple[int, float]]) -> None:
-        if name not in column.categories:
-            if len(column.categories) >= MAX_CATEGORIES:
+    def _value_slot(self, column: _Column, name: str, filled: list[tuple[int, float]], *, learn: bool) -> None:
+        if learn and name not in column.categories:
+            if len(column.categories) >= self._most and not self._make_room(column):
                 return
             column.categories[name] = [0, 0]
         key = f"= {name}"
-        if key in column.slots or len(column.categories) <= MAX_SLOTS:
-            filled.append((self._slot(column, key), 1.0))
+        if key in column.slots:
+            self._fill(column, key, 1.0, filled, learn=learn)
+        elif learn and column.categories[name][0] >= self._slot_from and _values(column) < MAX_SLOTS:
+            self._fill(column, key, 1.0, filled, learn=True)
+
+    def _make_room(self, column: _Column) -> bool:
+        rare = next((name for name, (labels, _) in column.categories.items() if labels < self._slot_from), None)
+        if rare is None:
+            return False
+        del column.categories[rare]
+        return True
+
+
+def _whole(value: float | str) -> str:
+    """A word as it is, a whole number as its slot is named; other numbers have none."""
+    return value if isinstance(value, str) else f"{value:.0f}" if float(value).is_integer() else ""
+
+
+def _values(column: _Column) -> int:
+    """How many values have a slot of their own."""
+    return sum(key.startswith("= ") for key in column.slots)

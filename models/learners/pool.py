@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
+from models.learners.adagrad import AdaGradLogistic
 from models.learners.base import Learner, Weights, sigmoid
 from models.learners.calibration import EVIDENCE_DECAY, OnlinePlatt, log_loss
 from models.learners.health import constant_share
@@ -75,6 +77,18 @@ class Pool:
         self._past_ms: list[int] = []
         self._past: list[Served] = []
         self._spacing_ms = PAST_SPACING_MS
+
+    def grow(self, indicators: Sequence[bool]) -> None:
+        """Take more features, see :meth:`models.learners.second_order.SecondOrderLogistic.grow`."""
+        more = len(indicators) - self.dimensions
+        if more <= 0:
+            return
+        for member in self.members:
+            if not isinstance(member, SecondOrderLogistic | AdaGradLogistic):
+                raise TypeError(f"{member.name} cannot take more features")
+            member.grow(indicators)
+        self.dimensions = len(indicators)
+        self._past = [one._replace(weights=np.pad(one.weights, ((0, 0), (0, more)))) for one in self._past]
 
     def learn_one(self, x: FloatArray, y: int, at_ms: int | None = None, known_ms: int | None = None) -> None:
         """Judge by delayed loss, then learn.

@@ -18,6 +18,7 @@ from models.features.churn import DAY_MS, RECENT_HALF_LIFE_DAYS
 from models.profile import decay, dedupe
 from models.profile.awaited import Awaited, GoalSample
 from models.profile.person import Person, reviews_of, with_reviews
+from models.profile.rest_goals import RAW
 from models.profile.state import (
     ATTRIBUTES,
     BOUGHT_ITEMS,
@@ -257,11 +258,16 @@ def _awaited(one: Profile, other: Profile) -> Awaited:
     for sample in [*one.goal_samples, *other.goal_samples]:
         held = found.get(sample.code)
         if held is not None:
-            first = min(held, sample, key=lambda each: (each.at, each.p_e4, each.x))
+            first = min(held, sample, key=_earlier)
             found[sample.code] = replace(first, reached=held.reached or sample.reached)
         else:
             found[sample.code] = sample
     return Awaited([found[code] for code in sorted(found)])
+
+
+def _earlier(sample: GoalSample) -> tuple[int, int, list[int], str]:
+    """What the older of two examples is told by; of what is known about users words and numbers do not compare."""
+    return sample.at, sample.p_e4, sample.x[:RAW], str(sample.x[RAW:])
 
 
 def _given(one: Profile, other: Profile) -> dict[int, list[int]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.features.goals import raw
+from models.features.goals import RAW_NAMES, raw
 from models.profile.awaited import GoalSample
 from models.profile.state import Profile
 
 DAY_S = 86_400
+RAW = len(RAW_NAMES)  # more than any goal has attributes: what lies behind tells whether the vector is there
 
 
 def waiting(profile: Profile, last_seen: int) -> list[Any]:
@@ -25,7 +26,8 @@ def waiting(profile: Profile, last_seen: int) -> list[Any]:
             moment, told = 2 * (one.at - last_seen) + one.reached, one.p_e4 + 1
         else:
             moment, told = 2 * days + one.reached, -2 - one.p_e4
-        found.append([one.code, told, moment, *(one.x if one.x != raw(profile, one.at) else ())])
+        known = one.x[RAW:] if one.x[:RAW] == raw(profile, one.at) else one.x
+        found.append([one.code, told, moment, *known])
     return found[0] if len(found) == 1 else found
 
 
@@ -35,10 +37,10 @@ def unwaited(profile: Profile, last_seen: int, packed: list[Any]) -> list[GoalSa
     return [_unwaited(profile, last_seen, one) for one in examples]
 
 
-def _unwaited(profile: Profile, last_seen: int, packed: list[int]) -> GoalSample:
+def _unwaited(profile: Profile, last_seen: int, packed: list[Any]) -> GoalSample:
     code, told, moment, *x = packed
     if told < 0:
         at, p_e4 = profile.tick_due - (moment >> 1) * DAY_S, -2 - told
     else:
         at, p_e4 = last_seen + (moment >> 1), told - 1
-    return GoalSample(code, at, bool(moment & 1), p_e4, x or raw(profile, at))
+    return GoalSample(code, at, bool(moment & 1), p_e4, x if len(x) >= RAW else raw(profile, at) + x)

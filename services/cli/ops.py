@@ -18,6 +18,7 @@ from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR
 from config.topics import TOPICS
 from models.campaigns.conditions import condition_fault
+from models.fairness import learned_from
 from services.bootstrap import DATA_DIR, settings_for
 from services.bus.admin import create_topics, describe
 from services.channels.templates import checked_environment
@@ -69,6 +70,8 @@ def check(
         f" Version {found.version()}",
         highlight=False,
     )
+    for line in learned_from(found):
+        Console().print(f"  note: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     if running:
         raise typer.Exit(0 if _in_force(found.version(), data_dir) else 1)
 

@@ -105,7 +105,8 @@ class PropensityReader:
 def told(profile: Profile, at: int, goals: Goals) -> list[Propensity]:
     """Propensity of every enabled goal at second `at`, with reasons."""
     served, x = goals.served, raw(profile, at)
-    row = served.score(as_matrix([x]))[0].tolist() if served.codes else []
+    about = profile.attributes if served.attributed else {}
+    row = served.score(as_matrix([x]), [about])[0].tolist() if served.codes else []
     probabilities = dict(zip(served.codes, row, strict=True))
     found = []
     for goal in goals.goals:
@@ -116,8 +117,8 @@ def told(profile: Profile, at: int, goals: Goals) -> list[Propensity]:
         elif goal.code not in probabilities:
             note = "not learned yet"
         else:
-            shares = served.contributions(goal.code, x)
-            told_of = reasons(shares, x)
+            shares = served.contributions(goal.code, x, about)
+            told_of = reasons(shares, x, about=about)
             found.append(
                 Propensity(
                     goal.id,

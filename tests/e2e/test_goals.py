@@ -35,6 +35,12 @@ description: Signs up within a day
 event: Signed Up
 horizon: 1d
 """
+UPGRADE = """
+id: upgrade
+event: Upgraded
+horizon: 1d
+attributes: [plan, country]
+"""
 CAMPAIGN = """
 id: nudge
 trigger: {on: event, event: Product Viewed}
@@ -50,10 +56,11 @@ USERS, DAYS = 400, 8
 
 @pytest.fixture
 def stack(jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedStack]:
-    """Decide and learn on Apache Kafka and the system's Redis, with one goal and one campaign."""
+    """Decide and learn on Apache Kafka and the system's Redis, with two goals and one campaign."""
     folder = tmp_path / "config"
     for name, text in (
         ("goals/sign.yaml", GOAL),
+        ("goals/upgrade.yaml", UPGRADE),
         ("campaigns/nudge.yaml", CAMPAIGN),
         ("templates/nudge.txt", "Come and join us."),
     ):
@@ -80,7 +87,7 @@ def stack(jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def day(bus: Publisher, number: int, rng: random.Random) -> int:
-    """A day of the shop: whoever looks at much signs up in the evening, the others hardly ever."""
+    """A day of the shop: whoever looks at much signs up in the evening, and only the plan tells who upgrades."""
     begin = START + number * DAY_MS
     for user in range(USERS):
         eager = user % 4 == 0
@@ -89,12 +96,19 @@ def day(bus: Publisher, number: int, rng: random.Random) -> int:
             bus.publish("clickstream", track("Product Viewed", f"u{user}", at + view * MINUTE_MS), f"u{user}")
         if rng.random() < (0.8 if eager else 0.05):
             bus.publish("clickstream", track("Signed Up", f"u{user}", at + 10 * HOUR_MS), f"u{user}")
+        if rng.random() < (0.7 if plan_of(user) == "basic" else 0.1):
+            bus.publish("clickstream", track("Upgraded", f"u{user}", at + 11 * HOUR_MS), f"u{user}")
     end = begin + DAY_MS - 1
     for topic in INPUT_NAMES:
         for lane in range(LANES):
             bus.publish(topic, tick(end), None, lane)
     bus.flush()
     return end
+
+
+def plan_of(user: int) -> str:
+    """What a user told of himself; it has nothing to do with who is eager."""
+    return "basic" if user % 3 == 0 else "pro"
 
 
 def kairos(*words: str) -> Any:
@@ -118,23 +132,24 @@ def test_from_a_file_to_a_decision(stack: EmbeddedStack) -> None:
         def used() -> int:
             return next((one["snapshots"]["goals"] for one in worker_figures(client) if one["role"] == "decide"), 0)
 
-        def meta() -> dict[str, Any]:
+        def meta(goal: str = "sign") -> dict[str, Any]:
             reader = SnapshotReader(client)
             version = reader.latest(["goals"]).get("goals", 0)
             found = reader.load("goals", version).meta["goals"] if version else {}
-            return next(iter(found.values()), {})
+            return next((one for one in found.values() if one["goal"] == goal), {})
 
         wait_until(lambda: roles() == {"decide", "learn"}, "both run", 60, 0.2)
         for user in range(USERS):
-            bus.publish("profiles", identify(f"u{user}", START - DAY_MS, consent={"log": True}), f"u{user}")
+            told_of = identify(f"u{user}", START - DAY_MS, plan=plan_of(user), consent={"log": True})
+            bus.publish("profiles", told_of, f"u{user}")
         for number in range(DAYS):
             end = day(bus, number, rng)
             wait_until(lambda: min(read_watermarks(client, LANES).values()) >= end, "the day is applied", 60, 0.05)  # noqa: B023
-            told = [one for one in values(stack, "training") if one["type"] == "goal"]
+            told = [one for one in values(stack, "training") if one["type"] == "goal" and one["goal"] == "sign"]
             wait_until(lambda: meta().get("examples", 0) >= len(told), "its labels are learned", 30, 0.1)  # noqa: B023
             if meta().get("learned"):
                 wait_until(lambda: used() == SnapshotReader(client).latest(["goals"])["goals"], "it is used", 30, 0.1)
-        found = meta()
+        found, about = meta(), meta("upgrade")
 
     # What was learned, judged as it was served.
     assert found["learned"]
@@ -150,11 +165,16 @@ def test_from_a_file_to_a_decision(stack: EmbeddedStack) -> None:
     assert sum(user % 4 == 0 for user in nudged) > 0.8 * len(nudged)
 
     # What anybody is told.
-    (eager,) = kairos("propensity", "u0", "--json")["propensities"]
-    (other,) = kairos("propensity", "u1", "--json")["propensities"]
+    eager, upgrading = kairos("propensity", "u0", "--json")["propensities"]
+    other, staying = kairos("propensity", "u1", "--json")["propensities"]
     assert eager["probability"] > other["probability"]
     odds = eager["base"] + eager["others"] + sum(one["share"] for one in eager["reasons"])
     assert abs(1 / (1 + 2.718281828459045**-odds) - eager["probability"]) < 0.001
+
+    # What is known about a user counts for the goal that names it, and is told.
+    assert about["auc"] > 0.7
+    assert upgrading["probability"] > 2.0 * staying["probability"]
+    assert (upgrading["reasons"][0]["text"], staying["reasons"][0]["text"]) == ("plan is basic", "plan is pro")
     assert "will sign" in kairos("story", "u0")
     assert CliRunner().invoke(app, ["propensity", "nobody"]).exit_code == 1
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from config.topics import INPUT_NAMES
 from models.brain import Brain
-from support.lane import DAY_MS, HOUR_MS, LaneRig, definitions, ms, order, tick, track
+from support.lane import DAY_MS, HOUR_MS, LaneRig, definitions, identify, ms, order, tick, track
 
 START = ms("2010-03-01 06:00")
 GOALS: list[dict[str, Any]] = [
@@ -71,6 +71,30 @@ def test_labels_are_true_and_never_early(found: list[Happening], at_once: int) -
         )
         assert example["label"] == int(reached)
     assert len({example["id"] for example in _examples(lane)}) == len(_examples(lane))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 24 * 90), st.sampled_from([None, "pro", "basic", 3, True])), max_size=40))
+def test_attributes_are_those_of_the_moment(found: list[tuple[int, str | int | None]]) -> None:
+    """Whatever is told later, and wherever the profile lay meanwhile; the goal beside it is none the wiser."""
+    plain = {"id": "soon", "event": "Order Completed", "horizon": "3d"}
+    about = Brain(definitions(goals=[plain, plain | {"id": "about", "attributes": ["age", "plan"]}]))
+    lane, beside = LaneRig(about), LaneRig(Brain(definitions(goals=[plain])))
+    told: list[tuple[int, str | int | None]] = [(0, None)]
+    for number, (hour, plan) in enumerate(sorted(found, key=lambda one: one[0])):
+        at = START + hour * HOUR_MS + number * 1000
+        told.append((at, plan))
+        for one in (lane, beside):
+            one.feed("profiles", identify("anna", at, plan=plan))
+            for view in range(1, 4):
+                one.feed("clickstream", track("Product Viewed", "anna", at + view))
+    for one in (lane, beside):
+        one.until(START + 120 * DAY_MS)
+    for example in _examples(lane):
+        if example["goal"] == "about":
+            as_of = [plan for at, plan in told if at // 1000 <= example["at"] // 1000]
+            assert example["attributes"] == {"age": None, "plan": as_of[-1]}
+    assert [one for one in _examples(lane) if one["goal"] == "soon"] == _examples(beside)
 
 
 def _examples(lane: LaneRig) -> list[dict[str, Any]]:

@@ -48,8 +48,11 @@ def churn(n: int, rng: np.random.Generator) -> Example:
 
 
 def goal(n: int, rng: np.random.Generator) -> Example:
-    """A label of one of two goals."""
-    more = {"goal": f"g{n % 2}", "code": 7 + n % 2, "p_e4": int(rng.integers(0, 10_001)), "type": "goal"}
+    """A label of one of two goals; the second one names attributes."""
+    more: Example = {"goal": f"g{n % 2}", "code": 7 + n % 2, "p_e4": int(rng.integers(0, 10_001)), "type": "goal"}
+    if n % 2:
+        country = f"c{int(rng.zipf(1.5)) % 60}" if n % 7 else None
+        more["attributes"] = {"age": [n % 50, f"{n % 9}.5", None][n % 3], "country": country, "member": n % 4 == 1}
     return _labelled(n, rng, tuple(GOAL_NAMES)) | more
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from config.goal import MOST_GOALS
+from config.goal import MOST_ATTRIBUTES, MOST_GOALS
 from models.decisions import GoalExample
 from models.errors import IncompatibleSnapshotError
 from models.features import goals
+from models.features.attributes import Attributes, Told
 from models.learners import goal_scores, linear
 from models.learners.health import Doubt, ScoreHealth, Watch
 from models.learners.model import Model
 from models.learners.pool import Pool
+
+FloatArray = npt.NDArray[np.float64]
 
 MEMBERS: Final = ("second_order", "adagrad")
 MIN_EXAMPLES: Final = 300
@@ -27,11 +33,12 @@ class GoalLearner:
 
     Parameters
     ----------
-    goal : its id.
+    goal : its id. attributes : names of those that it is learned from besides behaviour.
     """
 
-    def __init__(self, goal: str) -> None:
+    def __init__(self, goal: str, attributes: Sequence[str] = ()) -> None:
         self.goal = goal
+        self.attributes = Attributes(attributes) if attributes else None
         self.pool = Pool(len(goals.FEATURE_NAMES), MEMBERS, judged_from=MIN_EXAMPLES)
         self.watch = Watch()
         self.doubt = Doubt()
@@ -44,13 +51,27 @@ class GoalLearner:
         if example.p_e4 >= 0 and self.watch.add(example.p_e4 / 10_000, example.label, example.known_at):
             self.pool.doubt()
             self.doubt.begin()
-        x = goals.expand(goals.as_matrix([example.x]))[0]
+        x = self._columns(example)
         self.doubt.add(self.pool.served_at(x, example.at) if self.doubt.open else None, example.label)
         self.pool.learn_one(x, example.label, example.at, example.known_at)
+        if self.attributes is not None:
+            self.attributes.learn(_told(example), example.label)
         self.positives += example.label
         if self.first_label_ms is None:
             self.first_label_ms = example.known_at
         self.last_ms = max(self.last_ms, example.known_at)
+
+    def _columns(self, example: GoalExample) -> FloatArray:
+        x: FloatArray = goals.expand(goals.as_matrix([example.x]))[0]
+        if self.attributes is None:
+            return x
+        told = self.attributes.encode(_told(example))
+        self._grow()
+        return np.concatenate((x, told))
+
+    def _grow(self) -> None:
+        if self.attributes is not None:
+            self.pool.grow([False] * len(goals.FEATURE_NAMES) + self.attributes.indicators)
 
     @property
     def learned(self) -> bool:
@@ -60,11 +81,14 @@ class GoalLearner:
 
     def payload(self) -> goal_scores.GoalPayload:
         """What is served now."""
-        model = linear.payload_of(self.pool, goals.FEATURE_NAMES, learned=self.learned, since_ms=self.first_label_ms)
+        attributes = self.attributes
+        names = [*goals.FEATURE_NAMES, *([] if attributes is None else attributes.names_of_columns())]
+        model = linear.payload_of(self.pool, names, learned=self.learned, since_ms=self.first_label_ms)
         if self.doubt.fallback:
-            nothing = [0.0] * len(goals.FEATURE_NAMES)
+            nothing = [0.0] * len(names)
             model = msgspec.structs.replace(model, weights=nothing, bias=self.doubt.log_odds, platt=(1.0, 0.0))
-        return goal_scores.GoalPayload(goal=self.goal, model=model)
+        told = msgspec.UNSET if attributes is None else attributes.payload()
+        return goal_scores.GoalPayload(goal=self.goal, model=model, attributes=told)
 
     def meta(self) -> dict[str, Any]:
         """Return what a person wants to know of it."""
@@ -102,11 +126,16 @@ class GoalLearner:
             "doubt": self.doubt.snapshot(),
             "counts": [self.positives, self.last_ms],
             "first_label_ms": self.first_label_ms,
+            **({} if self.attributes is None else {"attributes": self.attributes.snapshot()}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Become the one that was snapshotted."""
         self.goal = state["goal"]
+        if "attributes" in state:
+            self.attributes = Attributes(state["attributes"]["names"])
+            self.attributes.restore(state["attributes"]["encoder"])
+            self._grow()
         self.pool.restore(state["pool"])
         if "watch" in state:
             self.watch.restore(state["watch"])
@@ -118,6 +147,11 @@ class GoalLearner:
                 {"served": state["served"], "adwin": state["adwin"], "drifts": drifts, "last_drift_ms": None}
             )
         self.first_label_ms = state["first_label_ms"]
+
+
+def _told(example: GoalExample) -> dict[str, Told]:
+    """Attributes of an example."""
+    return example.attributes if isinstance(example.attributes, dict) else {}
 
 
 class GoalsModel(Model):
@@ -140,6 +174,8 @@ class GoalsModel(Model):
         example = self._decode(value)
         if example.label not in (0, 1) or len(example.x) != len(goals.RAW_NAMES):
             raise msgspec.ValidationError("not a goal's example of this feature schema")
+        if len(_told(example)) > MOST_ATTRIBUTES:
+            raise msgspec.ValidationError(f"more than {MOST_ATTRIBUTES} attributes")
         self.learn_example(example)
 
     def learn_example(self, example: GoalExample) -> None:
@@ -148,7 +184,7 @@ class GoalsModel(Model):
         if learner is None:
             if len(self.learners) >= KEPT:
                 del self.learners[min(self.learners, key=lambda code: (self.learners[code].last_ms, code))]
-            learner = self.learners[example.code] = GoalLearner(example.goal)
+            learner = self.learners[example.code] = GoalLearner(example.goal, sorted(_told(example)))
         learner.learn(example)
 
     def scores(self) -> goal_scores.GoalScores:

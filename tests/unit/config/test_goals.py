@@ -21,6 +21,14 @@ WRONG = {
     "unknown key": (GOAL + "within: 30d\n", 4, "unknown key `within`", "did you mean when?"),
     "condition": (GOAL + "when: properties.revenue >\n", 4, "breaks off", "condition such as"),
     "unknown goal in a condition": (GOAL + "when: user.propensity['by'] > 0.1\n", 4, "no goal 'by'", "mean buy?"),
+    "an attribute of one person": (
+        GOAL + "attributes: [plan, email]\n",
+        4,
+        "email tells one",
+        "[country, plan]",
+    ),
+    "an attribute twice": (GOAL + "attributes: [plan, plan]\n", 4, "named twice", "each attribute once"),
+    "too many attributes": (GOAL + f"attributes: {[f'a{n}' for n in range(9)]}\n", 4, "attributes", "[country"),
     "few orders": (GOAL + "min_orders: -1\n", 4, "min_orders", "1"),
 }
 

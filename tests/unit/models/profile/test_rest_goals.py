@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from models.features.goals import raw
 from models.profile.awaited import Awaited, GoalSample
-from models.profile.rest_goals import DAY_S, unwaited, waiting
+from models.profile.rest_goals import DAY_S, RAW, unwaited, waiting
 from models.profile.state import Profile
 
 NOON_S = 1_267_444_800
@@ -13,13 +13,23 @@ MOMENTS = st.one_of(
     st.integers(-400 * DAY_S, 400 * DAY_S),
     st.integers(-40, 400).map(lambda days: days * DAY_S),  # of ticks
 )
+TOLD = st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(-9, 9), st.text(max_size=9))
 
 
-@given(MOMENTS, MOMENTS, st.booleans(), st.integers(-1, 10_000), st.booleans())
-def test_an_example_comes_back_as_it_was(ahead: int, back: int, reached: bool, p_e4: int, told: bool) -> None:
+@given(
+    MOMENTS,
+    MOMENTS,
+    st.booleans(),
+    st.integers(-1, 10_000),
+    st.booleans(),
+    st.lists(TOLD, max_size=8),
+)
+def test_an_example_comes_back_as_it_was(
+    ahead: int, back: int, reached: bool, p_e4: int, told: bool, known: list[object]
+) -> None:
     profile = Profile(orders=2, first_order=NOON_S - 9 * DAY_S, last_seen_ms=NOON_S * 1000, tick_due=NOON_S + ahead)
     at = profile.tick_due - back
-    sample = GoalSample(4_000_000_000, at, reached, p_e4, raw(profile, at) if told else [1, 2, 3])
+    sample = GoalSample(4_000_000_000, at, reached, p_e4, (raw(profile, at) if told else [3] * RAW) + known)
     profile.awaited = Awaited([sample])
     assert unwaited(profile, NOON_S, waiting(profile, NOON_S)) == [sample]
     two = [sample, GoalSample(9, at + 1, not reached, p_e4, sample.x)]

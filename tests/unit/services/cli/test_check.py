@@ -35,6 +35,19 @@ def test_all_is_well(folder: Path) -> None:
     assert "5 campaigns" in done.stdout
 
 
+def test_a_goal_that_goes_by_what_fairness_watches_is_named(folder: Path) -> None:
+    policy = folder / "policy.yaml"
+    policy.write_text(policy.read_text() + "\nfairness: {attribute: gender, values: [f, m]}\n")
+    (folder / "goals").mkdir()
+    goal = folder / "goals" / "buy.yaml"
+    goal.write_text("id: buy\nevent: Order Completed\nhorizon: 30d\nattributes: [plan]\n")
+    assert "note:" not in check(folder).stdout
+    goal.write_text(goal.read_text().replace("plan", "gender, plan"))
+    done = check(folder)
+    assert done.returncode == 0
+    assert "the goal 'buy' is learned from gender, by which policy.yaml tells groups apart" in done.stdout
+
+
 def test_mistakes_are_told_with_file_line_and_remedy(folder: Path) -> None:
     """All of them at once, no traceback, exit code 2."""
     campaign = folder / "campaigns" / "welcome.yaml"
