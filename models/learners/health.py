@@ -33,6 +33,7 @@ class ScoreHealth(msgspec.Struct, frozen=True, kw_only=True):
         what telling everybody the rate would have lost.
     drifts, last_drift_ms : alarms of ADWIN on what was served, and event time of the last one.
     constant : share of the features that never varied. fallback : whether the recent rate is served instead.
+    figures : what else is measured live, by name: of lists, forecasts, amounts and groups, which are no probabilities.
     """
 
     learned: bool
@@ -47,6 +48,7 @@ class ScoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     last_drift_ms: int | None = None
     constant: float | None = None
     fallback: bool = False
+    figures: dict[str, float] = {}
 
     def state(self, now_ms: int | None) -> State:
         """In one word; `now_ms` is event time, None if it is not known."""

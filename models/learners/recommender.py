@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
-from models.offers.candidates import KINDS, WIDTH, Candidates, Evidence, find, largest
+from models.learners.list_watch import ListWatch
+from models.offers.candidates import KINDS, POPULARITY, WIDTH, Candidates, Evidence, find, largest
 from models.offers.links import Links
 from models.offers.past import Past
 from models.offers.recs import NAME, PRIOR, TOP, RecsPayload, facts, nearest
@@ -87,6 +88,7 @@ class Recommender:
         self.index: dict[str, int] = {}
         self.items: dict[str, tuple[str, int, str]] = {}
         self.ranker, self.newcomer = Reranker(PRIOR), Reranker(PRIOR)
+        self.watch = ListWatch()
         self._together, self._after, self._alike = Links(MAX_LINKS), Links(MAX_LINKS), Links(MAX_ALIKE)
         self._tokens: dict[str, list[int]] = {}
         self._counts = np.zeros((5, 1024))  # seen, popular, born, held, bought again
@@ -111,7 +113,7 @@ class Recommender:
         self._move_landmarks(at_ms)
         found = self.candidates(past, at_ms) if past.bought or past.recent else None
         if found is not None:
-            self._learn_order(found, {item for item, *_ in items})
+            self._learn_order(found, {item for item, *_ in items}, at_ms)
         day = at_ms // DAY_MS
         for place, (item, name, price, _) in enumerate(items):
             before = self.items.get(item, ("", 0, ""))
@@ -124,9 +126,10 @@ class Recommender:
         if len(self.index) > MAX_ITEMS + MAX_ITEMS // 10:
             self._forget_items()
 
-    def _learn_order(self, found: Candidates, bought: set[str]) -> None:
+    def _learn_order(self, found: Candidates, bought: set[str], at_ms: int) -> None:
         hits = {number for item in bought if (number := self.index.get(item)) is not None}
         y = np.array([number in hits for number in found.ids.tolist()], dtype=np.float64)
+        self.watch.add(found.x @ self.ranker.mean, found.x[:, POPULARITY], y, len(bought), at_ms)
         self.ranker.learn(found.x, y)
         self.newcomer.learn(found.x[~found.owned], y[~found.owned])
 
@@ -302,6 +305,7 @@ class Recommender:
             "baskets": self._baskets.astype(np.float64),
             "landmarks": list(self._landmarks_ms),
             "latest": self._latest_ms,
+            "watch": self.watch.snapshot(),
             "rankers": [[r.count, r.mean.copy(), r.precision.copy()] for r in (self.ranker, self.newcomer)],
         }
 
@@ -330,6 +334,8 @@ class Recommender:
                 if mean.shape != (WIDTH,):
                     raise IncompatibleSnapshotError(f"{NAME}: a re-ranker over other features")
                 ranker.count, ranker.mean, ranker.precision = count, mean.copy(), precision.copy()
+            if "watch" in state:  # of before lists were judged
+                self.watch.restore(state["watch"])
         except (KeyError, ValueError) as error:
             raise IncompatibleSnapshotError(f"state of {NAME}: {error!r}") from error
 

@@ -106,6 +106,28 @@ def places_of(rows: Sequence[Sequence[int]]) -> FloatArray:
     return np.asarray(np.log1p(np.maximum(facts, 0.0)))
 
 
+def silhouette(places: FloatArray, centres: FloatArray, scale: FloatArray) -> float:
+    """How well customers fit their segment and no other, -1 to 1: mean simplified silhouette.
+
+    Parameters
+    ----------
+    places : shape (n, len(FEATURES)). centres : shape (k, len(FEATURES)), k at least 2. scale : deviations.
+
+    References
+    ----------
+    E. Hruschka et al., "Evolving clusters in gene-expression data", Information Sciences 2006: distances to centres in
+    place of distances to all.
+
+    Examples
+    --------
+    >>> silhouette(np.array([[0.0], [1.0], [10.0]]), np.array([[0.0], [10.0]]), np.ones(1))
+    0.9629629629629629
+    """
+    gaps = (places[:, None, :] - centres[None, :, :]) / scale
+    two = np.partition(np.sqrt((gaps * gaps).sum(axis=2)), 1, axis=1)[:, :2]
+    return float((1.0 - two[:, 0] / np.maximum(two[:, 1], 1e-12)).mean())
+
+
 def typical(centre: Sequence[float]) -> list[float]:
     """Days since the last order, purchase days and money that a centre stands for: what :func:`place_of` was made of.
 

@@ -58,6 +58,7 @@ WIDTH: Final = len(NAMES)
 _TOGETHER, _AFTER, _ALIKE, _LIKE = (NAMES.index(n) for n in ("together_last", "after_last", "alike", "users_like_you"))
 _POPULAR, _CROSS, _SEEN = (NAMES.index(name) for name in ("popular", "owned_x_popular", "seen"))
 LIKE_YOU: Final = _LIKE
+POPULARITY: Final = _POPULAR
 _LINK_SCALE = 3.0
 _NONE: Final = OWN + LINKED + NEWCOMER  # there are never more candidates
 _THREE: Final = np.arange(3)[:, None]

@@ -101,7 +101,11 @@ def health(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
                 *("" if value is None else f"{value:.3f}" for value in figures),
                 f"{one.drifts}, last {_moment(one.last_drift_ms)}" if one.last_drift_ms else str(one.drifts or ""),
             )
-        Console().print(table)
+        console = Console()
+        console.print(table)
+        for row in rows:
+            if told := ", ".join(f"{name} {value:g}" for name, value in row.health.figures.items()):
+                console.print(f"{row.model}: {told}", markup=False, highlight=False, soft_wrap=True)
     if troubled(rows):
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ import msgspec
 from models.decisions import BasketExample
 from models.errors import IncompatibleSnapshotError
 from models.learners.demand import MEMBERS, NAME, Demand
+from models.learners.health import ScoreHealth
 from models.learners.model import Model
 
 SCHEMA: Final = 1
@@ -22,6 +23,8 @@ GRACE_MS: Final = DAY_MS
 HORIZONS: Final = (1, 4)
 MOST_SERIES: Final = 300
 # A series that sold nothing for so long gives its place to another.
+# A quarter is the half-life of what health tells.
+WATCH_DECAY: Final = 0.5 ** (1 / 13)
 SILENT_WEEKS: Final = 13
 # A product that is known for so long may lose its place to one that sells more than twice as much.
 SETTLED_WEEKS: Final = 8
@@ -89,6 +92,8 @@ class DemandModel(Model):
         self._week: int | None = None
         self._open: dict[int, dict[str, float]] = {}
         self._names: dict[str, str] = {}
+        # Of all that is sold, a week ahead: rolling absolute errors of what was told and of four weeks' mean; sales.
+        self._off, self._sold = [0.0, 0.0], 0.0
         self._decode = msgspec.json.Decoder(BasketExample).decode
 
     def learn(self, value: bytes) -> None:
@@ -145,8 +150,15 @@ class DemandModel(Model):
             "pool": dict(zip(MEMBERS, weights, strict=False)),
         }
 
+    def health(self) -> dict[str, ScoreHealth]:
+        names = ("wape_next_week", "wape_of_four_week_mean")
+        off = [round(value / self._sold, 4) for value in self._off] if self._sold else []
+        figures = dict(zip(names, off, strict=False))
+        return {"": ScoreHealth(learned=self.weeks > 0, examples=self.weeks, judged=self.weeks, figures=figures)}
+
     def snapshot(self) -> dict[str, Any]:
         return {
+            "off": [*self._off, self._sold],
             "demand": self.demand.snapshot(),
             "weeks": self.weeks,
             "late": self.late,
@@ -160,6 +172,7 @@ class DemandModel(Model):
         self.weeks, self.late, self._week = state["weeks"], state["late"], state["week"]
         self._open = {int(week): dict(sold) for week, sold in state["open"].items()}
         self._names = dict(state["names"])
+        *self._off, self._sold = state.get("off", [0.0, 0.0, 0.0])  # of before forecasts were judged
 
     def _close(self) -> None:
         """The oldest open week is over."""
@@ -169,6 +182,12 @@ class DemandModel(Model):
         self.weeks += 1
         self.renewed = True
         known = self.demand.series
+        if (shop := known.get(ALL)) is not None and shop.history:
+            # What was told for this week when it began, and what the last four weeks would have told.
+            said = (self.demand.forecast(ALL, 1).value, sum(shop.history[-4:]) / len(shop.history[-4:]))
+            actual = sold.get(ALL, 0.0)
+            self._off = [off * WATCH_DECAY + abs(told - actual) for off, told in zip(self._off, said, strict=True)]
+            self._sold = self._sold * WATCH_DECAY + actual
         for name in [name for name, series in known.items() if name not in sold and _silent(series.history)]:
             del known[name]
         new = sorted((name for name in sold if name not in known), key=lambda name: (-sold[name], name))

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from models.decisions import BasketExample
+from models.learners.health import ScoreHealth
 from models.learners.model import Model
 from models.learners.recommender import Recommender
 from models.offers import recs
@@ -42,6 +43,10 @@ class RecsModel(Model):
 
     def meta(self) -> dict[str, Any]:
         return {"baskets": self.items.count, "items": len(self.items.items), "lists": self.items.ranker.count}
+
+    def health(self) -> dict[str, ScoreHealth]:
+        items = self.items
+        return {"": ScoreHealth(learned=items.count > 0, examples=items.count, **items.watch.figures())}
 
     def snapshot(self) -> dict[str, Any]:
         return self.items.snapshot()

@@ -13,6 +13,7 @@ from models.decisions import ChurnExample
 from models.errors import IncompatibleSnapshotError
 from models.features import churn
 from models.learners.churn_examples import read
+from models.learners.health import ScoreHealth
 from models.learners.model import Model
 from models.learners.segment_centres import (
     FEATURES,
@@ -21,6 +22,7 @@ from models.learners.segment_centres import (
     SegmentsPayload,
     names_of,
     places_of,
+    silhouette,
     typical,
 )
 from models.learners.segments import NAME, Segments
@@ -53,6 +55,7 @@ class SegmentsModel(Model):
         self.fitted_ms = 0
         self.fits = 0
         self._renewed = False
+        self._silhouette: float | None = None
         self._served = SegmentsPayload(names=[], centres=[], scale=[], shares=[], customers=0, at_ms=0)
         # By the hash of the user: when, and the raw vector then.
         self._known: dict[int, tuple[int, list[int]]] = {}
@@ -97,6 +100,11 @@ class SegmentsModel(Model):
             ],
         }
 
+    def health(self) -> dict[str, ScoreHealth]:
+        figures = {} if self._silhouette is None else {"silhouette": round(self._silhouette, 3)}
+        found = len(self._known)
+        return {"": ScoreHealth(learned=self.fits > 0, examples=found, newest_ms=self.at_ms or None, figures=figures)}
+
     def snapshot(self) -> dict[str, Any]:
         known = sorted(self._known.items())
         return {
@@ -105,6 +113,7 @@ class SegmentsModel(Model):
             "users": [code for code, _ in known],
             "known": [[at, *x] for _, (at, x) in known],
             "served": msgspec.to_builtins(self._served),
+            "silhouette": self._silhouette,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -116,6 +125,7 @@ class SegmentsModel(Model):
             self._largest = [-code for code in self._known]
             heapq.heapify(self._largest)
             self._served = msgspec.convert(state["served"], SegmentsPayload)
+            self._silhouette = state.get("silhouette")
         except (KeyError, msgspec.ValidationError) as error:
             raise IncompatibleSnapshotError(f"state of {NAME}: {error}") from error
 
@@ -141,6 +151,7 @@ class SegmentsModel(Model):
             return  # so many customers and not even so many places: there is nothing to tell apart
         labels = self.segments.refit(places)
         centres = self.segments.centres()
+        self._silhouette = silhouette(places, centres, self.segments.scale())
         shares = np.bincount(labels, minlength=SEGMENTS) / len(labels)
         self._served = SegmentsPayload(
             names=names_of(centres, places.mean(axis=0)),

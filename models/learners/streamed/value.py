@@ -15,6 +15,7 @@ from models.errors import IncompatibleSnapshotError
 from models.features import churn
 from models.learners.base import FloatArray
 from models.learners.churn_examples import read, read_many
+from models.learners.health import ScoreHealth, constant_share
 from models.learners.model import Model
 from models.learners.second_order import SecondOrderLogistic
 from models.learners.value import LEVEL_DECAY, NAME, TEMPERATURE, Value
@@ -47,6 +48,7 @@ class ValueModel(Model):
         self.first_label_ms: int | None = None
         # Rolling absolute errors of what was learned and of the own pace; what was served from when on.
         self._errors: FloatArray = np.zeros(2)
+        self._judged = 0
         self._served_from: list[tuple[int, ValuePayload]] = []
 
     def learn(self, value: bytes) -> None:
@@ -72,7 +74,7 @@ class ValueModel(Model):
         if horizon_days != self.horizon_days:
             self.horizon_days = horizon_days
             self.value, self.buyers, self.first_label_ms = Value(len(churn.FEATURE_NAMES)), 0, None
-            self._errors, self._served_from = np.zeros(2), []
+            self._errors, self._judged, self._served_from = np.zeros(2), 0, []
         self._judge(example, x, own)
         days = None if example.next_order_days is None else float(example.next_order_days)
         self.value.learn_one(x, own, (example.spent_minor or 0) / MINOR, days)
@@ -111,8 +113,23 @@ class ValueModel(Model):
             "own_share": round(self.own_share, 3),
         }
 
+    def health(self) -> dict[str, ScoreHealth]:
+        seen = (1.0 - LEVEL_DECAY**self._judged) / (1.0 - LEVEL_DECAY)
+        names = ("mae_learned", "mae_of_own_pace")
+        figures = dict(zip(names, (self._errors / seen).round(2).tolist(), strict=True)) if self._judged else {}
+        return {
+            "": ScoreHealth(
+                learned=self.learned,
+                examples=self.value.count,
+                judged=self._judged,
+                constant=constant_share(self.value.returns.sum_sq, self.value.count),
+                figures=figures | {"own_share": round(self.own_share, 3)},
+            )
+        }
+
     def snapshot(self) -> dict[str, Any]:
         return {
+            "judged": self._judged,
             "value": self.value.snapshot(),
             "buyers": self.buyers,
             "first_label_ms": self.first_label_ms,
@@ -127,7 +144,8 @@ class ValueModel(Model):
             self.buyers, self.first_label_ms = state["buyers"], state["first_label_ms"]
             self.horizon_days = state["horizon_days"]
             # States of before judged otherwise: they begin to judge anew.
-            self._errors = state.get("errors", np.zeros(2)).copy()
+            self._judged = state.get("judged", 0)
+            self._errors = state["errors"].copy() if "judged" in state else np.zeros(2)
             self._served_from = [(at, msgspec.convert(one, ValuePayload)) for at, one in state.get("served", [])]
         except KeyError as error:
             raise IncompatibleSnapshotError(f"state of {NAME} without {error}") from error
@@ -139,6 +157,7 @@ class ValueModel(Model):
             said = ValueScores(self._served_from[place][1]).by_model(x[None])
             errors = np.abs(np.array([said, own]) - (example.spent_minor or 0) / MINOR)
             self._errors = self._errors * LEVEL_DECAY + errors
+            self._judged += 1
         last = self._served_from[-1][0] if self._served_from else 0
         if self.learned and example.known_at - last >= self.horizon_days * churn.DAY_MS // SERVED:
             self._served_from = [*self._served_from[-SERVED:], (example.known_at, self._served())]
