@@ -114,6 +114,9 @@ class Figures(msgspec.Struct, frozen=True):
     coverage: float | None = None
 
 
+NOTHING: Final = Figures()
+
+
 def figures(lists: Mapping[str, Counts], products: Counts, names: Mapping[str, str]) -> Figures:
     """Figures from counters.
 

@@ -33,8 +33,9 @@ DAY_MS: Final = 86_400_000
 _CLICKED, _ADDED, _BOUGHT = 1, 2, 4
 _FLAGS = {_CLICKED: "clicked", _ADDED: "added", _BOUGHT: "bought"}
 _ID = re.compile(r"(?:([a-z0-9]+(?:-[a-z0-9]+)*):)?([0-9a-f]{32})")
-_ANY_LIST = re.compile(rb'"list_id"\s*:')
-_RANKING = re.compile(rb'"list_id"\s*:\s*"(?:[a-z0-9-]{1,64}:)?[0-9a-f]{32}"')
+# Nearly every event is told apart by such a look at its bytes. Without a quote before the name: several times faster.
+_ANY_LIST = re.compile(rb'list_id"')
+_RANKING = re.compile(rb'list_id"\s*:\s*"(?:[a-z0-9-]{1,64}:)?[0-9a-f]{32}"')
 
 
 class Held(msgspec.Struct, array_like=True, gc=False):
@@ -96,18 +97,20 @@ def on_list(turn: Turn, profile: Profile, event: Input) -> None:
     if timer is None:
         return
     held = _decode(timer.held)
-    items, places, flags = bytearray(held.items), bytearray(held.places), bytearray(held.flags)
-    known = set(_codes(held.items))
+    items, places, before = bytearray(held.items), bytearray(held.places), len(held.places)
+    count, key, known = turn.out.count, counter_key(name), turn.brain.recs.index
     for item, place in shown:
-        code = code32(item)
-        if code in known or len(places) >= PLACES:
-            continue
-        known.add(code)
-        items += code.to_bytes(4)
-        places.append(place)
-        flags.append(0)
-        _count(turn, name, event.at, place, item, shown=1)
-    timer.held = _encode(Held(bytes(items), bytes(places), bytes(flags)))
+        code = code32(item).to_bytes(4)
+        if len(places) < PLACES and _number(items, code) < 0:
+            items += code
+            places.append(place)
+            count(key, f"p|{place}|shown")
+            if item in known:
+                count(PRODUCTS, f"shown|{item}")
+    more = len(places) - before
+    if more:
+        count(key, f"d|{event.at // DAY_MS}|shown", more)
+        timer.held = _encode(Held(bytes(items), bytes(places), held.flags + bytes(more)))
 
 
 def on_click(turn: Turn, profile: Profile, event: Input) -> None:
@@ -209,15 +212,19 @@ def _came(
     """Count an answer for one list that shows the product, once. Returns whether there is such a list."""
     if item is None:
         return False
-    at, code = event.at, code32(item)
+    at, code = event.at, code32(item).to_bytes(4)
     best: tuple[tuple[bool, int, str], Timer, Held, int] | None = None
     for timer in profile.timers:
-        if timer.kind != KIND or not timer.set_at <= at < timer.due or ranking not in {None, timer.occurrence}:
+        if (
+            timer.kind != KIND
+            or code not in timer.held
+            or not timer.set_at <= at < timer.due
+            or ranking not in {None, timer.occurrence}
+        ):
             continue
         held = _decode(timer.held)
-        codes = _codes(held.items)
-        if code in codes:
-            number = codes.index(code)
+        number = _number(held.items, code)
+        if number >= 0:
             rank = bool(held.flags[number] & _CLICKED) and flag != _CLICKED, timer.set_at, timer.occurrence
             if best is None or rank > best[0]:
                 best = rank, timer, held, number
@@ -239,8 +246,12 @@ def _came(
     return True
 
 
-def _codes(items: bytes) -> list[int]:
-    return [int.from_bytes(items[place : place + 4]) for place in range(0, len(items), 4)]
+def _number(items: bytes | bytearray, code: bytes) -> int:
+    """Which of the products has the code; -1: none."""
+    at = items.find(code)
+    while at % 4 and at >= 0:
+        at = items.find(code, at + 1)
+    return at // 4
 
 
 def _count(turn: Turn, name: str, at: int, place: int, item: str, **by: int) -> None:
@@ -249,5 +260,5 @@ def _count(turn: Turn, name: str, at: int, place: int, item: str, **by: int) -> 
     for what, amount in by.items():
         count(key, f"d|{at // DAY_MS}|{what}", amount)
         count(key, f"p|{place}|{what}", amount)
-        if known and what in {"shown", "clicked", "bought", "money_minor"}:
+        if known and what in {"clicked", "bought", "money_minor"}:
             count(PRODUCTS, f"{what}|{item}", amount)

@@ -10,6 +10,7 @@ from config.definitions import Definitions, Goal
 from config.topics import INPUT_NAMES
 from models.learners.batch import NAME as BATCH
 from services.dashboard import words
+from services.dashboard.chosen import build_choosing, build_recommended
 from services.dashboard.context import (
     Clock,
     Latency,
@@ -78,6 +79,8 @@ def build_page(raw: RawLive, definitions: Definitions, history: Sequence[Sample]
         workers=workers,
         reviews=build_reviews(raw.reviewed),
         together=raw.together[:RULES_SHOWN],
+        recommended=build_recommended(raw, definitions),
+        choosing=build_choosing(raw, definitions),
         history=tuple(history),
     )
 

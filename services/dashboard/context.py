@@ -13,6 +13,7 @@ from typing import Literal
 
 from models.learners.health import ScoreHealth
 from models.parity import Parity
+from services.dashboard.chosen import Choosing, Recommended
 from services.dashboard.outcomes import ExperimentResult, Funnel
 from services.state.reviews import Reviewed
 from services.state.rules import ToldRule
@@ -358,6 +359,8 @@ class PageContext:
     workers : alive and silent ones.
     reviews : what customers say about products.
     together : what is bought together, strongest first.
+    recommended : what recommended lists bring.
+    choosing : which offer comes first, and what a bandit learned of that.
     history : the last minutes, oldest first.
     """
 
@@ -377,4 +380,6 @@ class PageContext:
     workers: tuple[Worker, ...] = ()
     reviews: Reviews = Reviews()
     together: tuple[ToldRule, ...] = ()
+    recommended: Recommended = field(default_factory=Recommended)
+    choosing: Choosing = field(default_factory=Choosing)
     history: tuple[Sample, ...] = ()

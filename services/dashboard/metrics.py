@@ -42,6 +42,10 @@ MetricName = Literal[
     "kairos_model_version",
     # Prequential figures of a goal's scores: auc, log_loss, rate_log_loss, calibration, rate, judged.
     "kairos_goal_score",
+    # Products of recommended lists by list and what became of them; `rankings`: lists shown.
+    "kairos_recommended",
+    # Money of recommended products bought in their window, by list and attribution (shown, clicked), in major units.
+    "kairos_recommended_money",
     # How far event time has come in the slowest lane, epoch seconds.
     "kairos_watermark_timestamp_seconds",
 ]
@@ -117,6 +121,7 @@ def _decisions(page: PageContext) -> Iterator[Metric]:
             ((funnel.campaign, "expired"), funnel.expired),
         ]
         held += [((funnel.campaign, one.reason), one.count) for one in funnel.suppressions]
+    yield from _recommended(page)
     yield _counter("kairos_messages", "Messages by state", ["campaign", "state"], states)
     yield _counter("kairos_messages_suppressed", "Messages held back", ["campaign", "reason"], held)
     yield _gauge(
@@ -129,6 +134,19 @@ def _decisions(page: PageContext) -> Iterator[Metric]:
             for variant, users in experiment.users
         ],
     )
+
+
+def _recommended(page: PageContext) -> Iterator[Metric]:
+    lists = page.recommended.figures.lists
+    counted: list[tuple[tuple[str, ...], float]] = []
+    money: list[tuple[tuple[str, ...], float]] = []
+    for one in lists:
+        counted.append(((one.name, "rankings"), one.rankings))
+        counted += [((one.name, what), getattr(one.total, what)) for what in ("shown", "clicked", "added", "bought")]
+        money.append(((one.name, "shown"), one.total.money_minor / 100))
+        money.append(((one.name, "clicked"), one.total.clicked_minor / 100))
+    yield _counter("kairos_recommended", "Recommended lists and products", ["list", "what"], counted)
+    yield _counter("kairos_recommended_money", "Money attributed to recommended lists", ["list", "attribution"], money)
 
 
 def _running(page: PageContext) -> Iterator[Metric]:

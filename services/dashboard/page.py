@@ -124,6 +124,9 @@ class _View:
                 self._part("funnels", "card")
                 self._part("experiments", "card")
                 with ui.element("div").classes("split"):
+                    self._part("recommended", "card")
+                    self._part("bandit", "card")
+                with ui.element("div").classes("split"):
                     self._part("proof", "card")
                     with ui.element("div").classes("stack"):
                         self._part("models", "card")

@@ -12,6 +12,7 @@ from config.definitions import Definitions
 from models.errors import IncompatibleSnapshotError
 from models.fairness import counter_key
 from services.dashboard.build import build_away, build_page, sample
+from services.dashboard.chosen import counters_of
 from services.dashboard.context import PageContext, Sample
 from services.dashboard.status import away_status, unreadable_status
 from services.state.live import LiveReader, RedisAwayError
@@ -52,7 +53,8 @@ class PageReader:
         self._experiments = tuple(one.id for one in definitions.experiments)
         self._campaigns = tuple(one.id for one in definitions.campaigns)
         fairness = definitions.policy.fairness
-        self._counters = () if fairness is None else (counter_key(fairness.attribute),)
+        compared = () if fairness is None else (counter_key(fairness.attribute),)
+        self._counters = (*compared, *counters_of(definitions))
         self._history: deque[Sample] = deque(maxlen=HISTORY_MS // SAMPLE_EVERY_MS)
         self._away = False
         self._task: asyncio.Task[None] | None = None

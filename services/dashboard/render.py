@@ -23,6 +23,8 @@ PARTS = (
     "models",
     "reviews",
     "together",
+    "recommended",
+    "bandit",
     "segments",
 )
 

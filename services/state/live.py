@@ -21,11 +21,13 @@ from models.errors import TransientError
 from models.lane import LaneState
 from models.learners.contest import Comparison
 from models.learners.envelope import Envelope
+from models.offers.figures import NOTHING, Figures
 from services.state import keys
 from services.state.cluster import Cluster, is_cluster
 from services.state.lanes import decode_lanes, lane_keys
 from services.state.model_health import Row
 from services.state.model_health import judged as judged_health
+from services.state.rankings import RankingReader
 from services.state.reviews import Reviewed, ReviewReader
 from services.state.rules import RuleReader, ToldRule
 
@@ -156,7 +158,7 @@ class RawLive:
     counters : others that were asked for, by name.
     snapshots : published models by name. health : of every score. comparison : of the registry's champion and shadow.
     reviewed : products that were reviewed, best first.
-    together : rules of what is bought together, strongest first; not all.
+    together : rules of what is bought together, strongest first; not all. recommended : what recommended lists bring.
     """
 
     workers: tuple[Mapping[str, Any], ...] = ()
@@ -170,6 +172,7 @@ class RawLive:
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     reviewed: tuple[Reviewed, ...] = ()
     together: tuple[ToldRule, ...] = ()
+    recommended: Figures = NOTHING
     health: tuple[Row, ...] = ()
     comparison: Comparison | None = None
 
@@ -215,7 +218,8 @@ class LiveReader:
         self._snapshots: dict[str, Snapshot] = {}
         self.reviews = ReviewReader(self._redis, lanes)
         self.rules = RuleReader(self._redis)
-        self._products: tuple[tuple[Reviewed, ...], tuple[ToldRule, ...]] = ((), ())
+        self._rankings = RankingReader(self._redis, lanes)
+        self._products: tuple[tuple[Reviewed, ...], tuple[ToldRule, ...], Figures] = ((), (), NOTHING)
         self._products_s = 0.0
 
     async def read(self, experiments: Iterable[str], campaigns: Iterable[str], counters: Iterable[str] = ()) -> RawLive:
@@ -293,7 +297,7 @@ class LiveReader:
                 for packed, value in next(replies).items():
                     field_name = packed.decode()
                     total[field_name] = total.get(field_name, 0) + int(value)
-        reviewed, bought_together = self._read_products()
+        reviewed, bought_together, recommended = self._read_products()
         return RawLive(
             workers=tuple(alive),
             silent=tuple(silent),
@@ -313,16 +317,20 @@ class LiveReader:
             comparison=_comparison(compared),
             reviewed=reviewed,
             together=bought_together,
+            recommended=recommended,
         )
 
-    def _read_products(self) -> tuple[tuple[Reviewed, ...], tuple[ToldRule, ...]]:
-        """What is long and changes slowly: read less often than the rest."""
-        if time.monotonic() >= self._products_s:
+    def _read_products(self) -> tuple[tuple[Reviewed, ...], tuple[ToldRule, ...], Figures]:
+        """What is long and changes slowly: read less often than the rest, and the less often the longer it takes."""
+        begun_s = time.monotonic()
+        if begun_s >= self._products_s:
             try:
-                self._products = tuple(self.reviews.ranked()), tuple(self.rules.ranked()[:MOST_RULES])
+                found = tuple(self.reviews.ranked()), tuple(self.rules.ranked()[:MOST_RULES])
+                self._products = (*found, self._rankings.figures())
             except TransientError as error:
                 raise RedisAwayError(self.address, str(error)) from error
-            self._products_s = time.monotonic() + PRODUCTS_EVERY_S
+            now_s = time.monotonic()
+            self._products_s = now_s + max(PRODUCTS_EVERY_S, 20.0 * (now_s - begun_s))
         return self._products
 
     def _read_snapshots(self, versions: Mapping[str, bytes | None]) -> dict[str, Snapshot]:

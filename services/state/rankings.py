@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from models.offers.figures import Figures, figures
+from models.offers.figures import NOTHING, Figures, figures
 from models.offers.rankings import PRODUCTS, counter_key
 from services.state import keys
 from services.state.cluster import at_node
@@ -37,7 +37,7 @@ class RankingReader:
         """
         names = self._lists()
         if not names:
-            return Figures()
+            return NOTHING
         wanted = {name: counter_key(name) for name in names}
         counts = read_some_counters(self._client, self._lanes, [*wanted.values(), PRODUCTS])
         lists = {name: counts[key] for name, key in wanted.items()}

@@ -92,6 +92,10 @@ def test_the_numbers_are_those_in_redis(shop: LiveShop, page: PageServer, chromi
     assert browser.text("#clock-day") == "14 Mar 2010"
     assert "simulation" in browser.text("#clock-label")
     assert "learned since 3 Mar 2010" in browser.text("#model-churn")
+    assert browser.text("#recommended [data-list=home] [data-label='Times shown']") == "9,000"
+    assert browser.text("#places [data-place='1'] .val") == "6.00 %"
+    assert browser.text("#places [data-place='2'] .val") == "3.44 %"
+    assert "The one of the highest priority" in browser.text("main")
     cart = "#campaign-abandoned-cart"
     assert [browser.text(f"{cart} [data-step={step}]") for step in ("decided", "sent", "clicked")] == [
         "4,210",

@@ -138,6 +138,8 @@ class LiveShop:
         for experiment, sums in EXPERIMENTS.items():
             card = card_of(defined[experiment], sums)
             self.client.hset(keys.experiment(experiment), "result", json.dumps(card))
+        for name, counts in recommended().items():
+            self.count(name, counts)
         self.churn_model(version=37, learned=True)
         self.snapshot("recs", 212, {"baskets": 12_204, "items": 3_911})
         if demo:
@@ -239,6 +241,7 @@ class LiveShop:
         rest = keys.counters(0, key)
         self.client.hset(rest, mapping={field: value - value // 3 for field, value in counts.items()})
         self.client.hset(keys.counters(2, key), mapping={field: value // 3 for field, value in counts.items()})
+        self.client.sadd(keys.counter_names(0), key)
 
     def churn_model(self, *, version: int, learned: bool) -> None:
         """Publish a churn model."""
@@ -266,6 +269,24 @@ class LiveShop:
     def wave(self, second: int) -> float:
         """A throughput that breathes, for a plot that looks like one."""
         return 17_800 + 2_600 * math.sin(second / 9) + 1_300 * math.sin(second / 2.3)
+
+
+def recommended() -> dict[str, dict[str, int]]:
+    """Counters of two recommended lists: the further down, the fewer look."""
+    found: dict[str, dict[str, int]] = {"recs-products": {"shown|22423": 400, "clicked|22423": 30}}
+    for name, times in (("home", 9_000), ("cart", 2_400)):
+        counts = {"d|14682|rankings": times, "d|14682|rankings_clicked": times // 6}
+        for place in range(1, 11):
+            clicked = round(times * 0.06 / place**0.8)
+            bought = round(times * 0.012 / place**0.5)
+            here = {"shown": times, "clicked": clicked, "added": clicked // 3, "bought": bought}
+            here |= {"units": bought, "money_minor": 640 * bought, "clicked_bought": clicked // 8}
+            here["clicked_minor"] = 640 * here["clicked_bought"]
+            for what, value in here.items():
+                counts[f"p|{place}|{what}"] = value
+                counts[f"d|14682|{what}"] = counts.get(f"d|14682|{what}", 0) + value
+        found[f"recs:{name}"] = counts
+    return found
 
 
 def now_ms() -> int:

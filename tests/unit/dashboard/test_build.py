@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from config.definitions import Campaign, Definitions, Goal
 from models.lane import LaneState
-from services.dashboard import context, outcomes
+from services.dashboard import chosen, context, outcomes
 from services.dashboard.build import (
     MODEL_TITLES,
     build_away,
@@ -380,7 +380,12 @@ def test_a_campaign_without_counts_is_a_row_of_zeros() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [one for room in (context, outcomes) for _, one in inspect.getmembers(room, dataclasses.is_dataclass)],
+    [
+        one
+        for room in (context, outcomes, chosen)
+        for _, one in inspect.getmembers(room, dataclasses.is_dataclass)
+        if one.__module__.startswith("services.dashboard")
+    ],
     ids=lambda kind: kind.__name__,
 )
 def test_every_field_of_the_page_is_documented(kind: type) -> None:

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR, Settings
 from models.lane import LaneState
+from models.offers.figures import figures
 from services.dashboard.build import build_page
 from services.dashboard.metrics import NAMES, exposition
 from services.state import live
@@ -47,6 +48,7 @@ FULL = RawLive(
     lanes={0: LaneState(watermarks=[NOW] * 4, received=12, applied=9, duplicate=1, rejected=1, forwarded=1)},
     campaigns={"order-thanks": {"decided": 5, "sent": 4, "opened": 1, "suppressed:no_consent": 2, "unknown": 1}},
     cards={"cart-subject": CARD},
+    recommended=figures({"home": {"d|1|rankings": 2, "d|1|shown": 20, "d|1|money_minor": 5, "p|1|shown": 2}}, {}, {}),
     snapshots={"churn": Snapshot("churn", 3, NOW - 1000), "goals": Snapshot("goals", 2, NOW - 1000, meta=GOALS)},
 )
 
@@ -78,7 +80,12 @@ def test_every_name_is_served() -> None:
 
 def test_the_values_of_labels_that_are_few_are_documented() -> None:
     text = exposition(build_page(FULL, load_definitions(PACKAGE_CONFIG_DIR), (), NOW)).decode()
-    for name, label in (("kairos_records_total", "outcome"), ("kairos_messages_total", "state")):
+    for name, label in (
+        ("kairos_records_total", "outcome"),
+        ("kairos_messages_total", "state"),
+        ("kairos_recommended_total", "what"),
+        ("kairos_recommended_money_total", "attribution"),
+    ):
         values = set(re.findall(rf'^{name}{{.*?{label}="(\w+)"', text, re.M))
         meaning = documented_metrics()[name].meaning
         assert values

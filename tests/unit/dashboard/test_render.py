@@ -8,11 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from config.definitions import Definitions
 from config.settings import PACKAGE_CONFIG_DIR
 from models.lane import LaneState
+from models.offers.figures import figures
 from services.dashboard.build import build_away, build_page
 from services.dashboard.metrics import NAMES, exposition
 from services.dashboard.render import PARTS, render, render_unsubscribe
 from services.dashboard.status import away_status
-from services.state.live import RawLive
+from services.state.live import RawLive, Snapshot
 
 NOW = 1_700_000_000_000
 EVIL = '<img src=x onerror=alert(1)>"&'
@@ -31,6 +32,15 @@ def full() -> RawLive:
         tails=dict.fromkeys(("alerts", "events"), (dict.fromkeys(("text", "user", "tag", "detail"), EVIL),)),
         demo={"clock": "2010-03-14T09:32:00+00:00", "label": EVIL},
         lanes={0: LaneState(0, [NOW] * 4, 10, 10)},
+        recommended=figures(
+            {EVIL: {"d|1|rankings": 2, "d|1|shown": 20, "p|1|shown": 2}}, {f"shown|{EVIL}": 1}, {EVIL: EVIL}
+        ),
+        snapshots={"bandit": Snapshot("bandit", 3, NOW, meta={"sets": [
+            {"reward": EVIL, "within_ms": 1000, "contextual": True, "arms": [
+                {"offer": EVIL, "n": 4, "rewards": 1, "rate": 0.25, "low": 0.1, "high": 0.5, "share_e6": 900_000},
+                {"offer": "b", "n": 0, "rewards": 0, "rate": None, "low": 0.0, "high": 1.0, "share_e6": 100_000},
+            ]}] * 4})},
+        counters={"offer:plain": {"first": 4}},
     )  # fmt: skip
 
 
@@ -46,6 +56,21 @@ def test_every_part_renders_and_nothing_from_outside_becomes_markup(part: str, r
 @pytest.mark.parametrize("part", PARTS)
 def test_every_part_renders_while_redis_is_away(part: str) -> None:
     assert render(part, build_away(away_status("127.0.0.1:1"), (), NOW)).strip()
+
+
+def test_the_cards_of_offers_and_recommended_products() -> None:
+    offer = {"id": "plain", "kind": "item", "text": "{item}"}
+    bandit = Definitions.model_validate({"policy": {"offers": {"choose": "bandit"}}, "offers": [offer]})
+    told = render("bandit", build_page(full(), bandit, (), NOW))
+    assert "rewarded 1 of 4 times: 25.0 % (10.0 % to 50.0 %)" in told
+    assert "The 3 sets chosen from last, of 4" in told
+    assert "first 4 times" in told
+    assert "equal shares" in render("bandit", build_page(RawLive(), bandit, (), NOW))
+    assert "The one of the highest priority" in render("bandit", build_page(full(), Definitions(), (), NOW))
+    told = render("recommended", build_page(full(), Definitions(), (), NOW))
+    assert "1 of 1 product" in told
+    assert "simulated" in told
+    assert "Attributed, not caused" in told
 
 
 def test_metrics_parse_and_every_name_is_declared() -> None:
