@@ -173,7 +173,7 @@ class RecommendationPolicy(Definition):
     def _names(self) -> Self:
         if len(set(self.lists)) < len(self.lists):
             raise mistake("a list stands twice", "each name once")
-        taken = sorted({"offers", "asked", "other"} & set(self.lists))
+        taken = sorted({"offers", "asked", "other", "simulated"} & set(self.lists))
         if taken:
             raise mistake(f"`{taken[0]}` is a list of Kairos' own", "lists: [home, cart]")
         return self

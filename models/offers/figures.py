@@ -11,7 +11,7 @@ from config.rules import Policy
 from config.units import spell_duration
 from models.experiments.fixed import wilson_interval
 from models.experiments.sums import Proportion
-from models.offers.rankings import ASKED, DECIDED, OTHER
+from models.offers.rankings import ASKED, DECIDED, OTHER, SIMULATED
 
 DAYS: Final = 90  # newest days that are told one by one
 TOP: Final = 20
@@ -20,6 +20,7 @@ Counts = Mapping[str, int]
 MEANING: Final[Mapping[str, str]] = {
     DECIDED: "lists of the topic offers",
     ASKED: "lists asked for over HTTP, without a name",
+    SIMULATED: "lists and clicks made up by kairos demo; orders are those of the shop",
     OTHER: "names that policy.yaml does not declare",
 }
 

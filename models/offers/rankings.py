@@ -27,7 +27,7 @@ VIEWED_EVENT, CLICKED_EVENT, ADDED_EVENT = "Product List Viewed", "Product Click
 KIND: Final = "ranking"
 OPEN: Final = 5  # lists of one customer at a time
 PLACES: Final = 20  # of longer lists the rest is not counted
-DECIDED, ASKED, OTHER = "offers", "asked", "other"
+DECIDED, ASKED, OTHER, SIMULATED = "offers", "asked", "other", "simulated"
 PRODUCTS: Final = "recs-products"
 DAY_MS: Final = 86_400_000
 _CLICKED, _ADDED, _BOUGHT = 1, 2, 4
@@ -81,7 +81,7 @@ def list_of(told: object, policy: RecommendationPolicy) -> tuple[str, str] | Non
     if found is None:
         return None
     name = found[1] or DECIDED
-    return name if name in {DECIDED, ASKED, *policy.lists} else OTHER, found[2]
+    return name if name in {DECIDED, ASKED, SIMULATED, *policy.lists} else OTHER, found[2]
 
 
 def on_list(turn: Turn, profile: Profile, event: Input) -> None:

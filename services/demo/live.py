@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from config.topics import FEEDBACK, MESSAGES
+from config.topics import FEEDBACK, MESSAGES, OFFERS
 from services.bus import Record
 from services.demo.reactions import Reaction, Reactions
 from services.demo.summary import Latency
+from services.demo.visits import Visits
 
 _FINAL = frozenset(("Email Delivered", "Message Delivered", "Message Failed", "Message Unknown", "Message Expired"))
 # The outbox publishes a moment after the lanes' time has moved: "all done" must stay true for this long.
@@ -49,20 +50,27 @@ class Responses:
 
     Parameters
     ----------
-    source : records of `messages` and `feedback`.
+    source : records of `messages` and `feedback`, and of `offers` if there are visits.
     reactions : what the simulated customers do.
     clock_s : monotonic clock.
+    visits : at which they see what was recommended.
     """
 
-    def __init__(self, source: Source, reactions: Reactions, clock_s: Callable[[], float] = monotonic) -> None:
-        self._source, self._reactions, self._clock_s = source, reactions, clock_s
+    def __init__(
+        self,
+        source: Source,
+        reactions: Reactions,
+        clock_s: Callable[[], float] = monotonic,
+        visits: Visits | None = None,
+    ) -> None:
+        self._source, self._reactions, self._clock_s, self._visits = source, reactions, clock_s, visits
         self._commands: set[str] = set()
         self._done: set[str] = set()
         self._new: list[Reaction] = []
         self._changed_s = clock_s()
 
     def poll(self) -> list[Reaction]:
-        """Reactions to what was delivered since the last call."""
+        """Reactions to what was delivered and recommended since the last call."""
         self._read()
         found, self._new = self._new, []
         return found
@@ -86,6 +94,8 @@ class Responses:
                 command = _message(record.value)
                 if command.type != "MessageSuppressed":
                     self._commands.add(command.id)
+            elif record.topic == OFFERS.name and self._visits is not None:
+                self._new += self._visits.of(record.value)
             elif record.topic == FEEDBACK.name and b'"message_id"' in record.value:
                 self._changed_s = self._clock_s()
                 outcome = _outcome(record.value)

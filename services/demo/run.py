@@ -17,7 +17,7 @@ from rich.progress import Progress as Bar
 from config.definitions import Definitions
 from config.loader import load_definitions
 from config.settings import PACKAGE_CONFIG_DIR
-from config.topics import DAY_MS, FEEDBACK, MESSAGES
+from config.topics import DAY_MS, FEEDBACK, MESSAGES, OFFERS
 from models.errors import KairosError
 from models.experiments.sums import Proportion
 from services.bus import Follower, Publisher, create_topics
@@ -29,6 +29,7 @@ from services.demo.reactions import Reactions
 from services.demo.replay import Pace, Progress, Replay
 from services.demo.summary import AuditVerdict, Learning, Summary, day, goal_lines, render
 from services.demo.verdict import Purchases, judge_alerts, judge_offers, judge_reminders
+from services.demo.visits import Visits
 from services.embedded.stack import EmbeddedStack
 from services.state.counters import read_counters
 from services.state.experiments import ExperimentStore
@@ -36,7 +37,7 @@ from services.state.lanes import read_watermarks
 from services.state.live import LiveReader, RawLive, clear_demo, publish_demo, worker_figures
 from services.state.redis_lane import Client, connect
 
-LABEL = "simulation: a real shop's orders of 2009-2010; views and carts derived, reactions to mails made up"
+LABEL = "simulation: a real shop's orders of 2009-2010; views and carts derived, reactions to mails and lists made up"
 # Without these a year of a shop has not really flowed through.
 _FULL_YEAR_DAYS = 180
 
@@ -139,8 +140,9 @@ def _replay_and_judge(
     if options.days is not None:
         end_ms = min(end_ms, start_ms + options.days * DAY_MS)
     samples = LatencySamples()
-    follower = Follower(stack.bootstrap, (MESSAGES.name, FEEDBACK.name))
-    responses = Responses(follower, Reactions(definitions.experiments, options.seed))
+    follower = Follower(stack.bootstrap, (MESSAGES.name, FEEDBACK.name, OFFERS.name))
+    visits = Visits(options.seed)
+    responses = Responses(follower, Reactions(definitions.experiments, options.seed), visits=visits)
     try:
         with Publisher(stack.bootstrap, client_id="kairos-demo") as bus, _Display(console) as display:
             last_s = 0.0

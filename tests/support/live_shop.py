@@ -151,7 +151,7 @@ class LiveShop:
                     "started_at": now_ms() - 240_000,
                     "label": (
                         "simulation: a real shop's orders of 2009-2010; views and carts derived, "
-                        "reactions to mails made up"
+                        "reactions to mails and lists made up"
                     ),
                 },
             )

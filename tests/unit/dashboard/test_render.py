@@ -33,7 +33,9 @@ def full() -> RawLive:
         demo={"clock": "2010-03-14T09:32:00+00:00", "label": EVIL},
         lanes={0: LaneState(0, [NOW] * 4, 10, 10)},
         recommended=figures(
-            {EVIL: {"d|1|rankings": 2, "d|1|shown": 20, "p|1|shown": 2}}, {f"shown|{EVIL}": 1}, {EVIL: EVIL}
+            {EVIL: {"d|1|rankings": 2, "d|1|shown": 20, "p|1|shown": 2}, "simulated": {"d|1|rankings": 1}},
+            {f"shown|{EVIL}": 1},
+            {EVIL: EVIL},
         ),
         snapshots={"bandit": Snapshot("bandit", 3, NOW, meta={"sets": [
             {"reward": EVIL, "within_ms": 1000, "contextual": True, "arms": [
@@ -69,7 +71,7 @@ def test_the_cards_of_offers_and_recommended_products() -> None:
     assert "The one of the highest priority" in render("bandit", build_page(full(), Definitions(), (), NOW))
     told = render("recommended", build_page(full(), Definitions(), (), NOW))
     assert "1 of 1 product" in told
-    assert "simulated" in told
+    assert "views and clicks are made up" in told
     assert "Attributed, not caused" in told
 
 

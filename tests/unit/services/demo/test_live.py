@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-import msgspec
+import json
+from collections import Counter
 
+import msgspec
+import pytest
+
+from models.events import Envelope
 from services.bus import Record
 from services.demo.live import Responses
 from services.demo.reactions import Habits, Reactions
+from services.demo.visits import Browsing, Visits
 
 
 class Log:
@@ -43,3 +49,37 @@ def test_all_is_done_when_every_command_has_an_outcome_and_nothing_came_for_a_wh
     assert responses.unfinished() == 0
     assert {one.message_id for one in responses.poll()} == {"m0"}
     assert responses.poll() == []
+
+
+def test_lists_are_seen_days_later_under_a_name_of_their_own() -> None:
+    log = Log()
+    responses = Responses(log, Reactions(), visits=Visits(browsing=Browsing(shown=1.0, clicked=1.0)))
+    offers = [{"item": "p1"}, {"item": "p2"}, {"item": None}]
+    decided = {"id": 32 * "a", "user": "u", "at": 1_262_304_000_000, "offers": offers}
+    log.add("offers", decided)
+    log.add("offers", decided)
+    found = responses.poll()
+    assert sorted(found)[0].event == "Product List Viewed"
+    assert [one.at_ms for one in found] == sorted(one.at_ms for one in found)
+    assert all(one.at_ms >= decided["at"] + 3 * 86_400_000 for one in found)  # type: ignore[operator]
+    view, *clicks = (json.loads(one.value(one.at_ms)) for one in found)
+    assert view["properties"]["list_id"] == f"simulated:{32 * 'a'}"
+    assert [one["position"] for one in view["properties"]["products"]] == [1, 2]
+    assert clicks[0]["properties"]["product_id"] == "p1"
+    for one in (view, *clicks):
+        Envelope.model_validate(one)
+        assert one["context"]["simulated"] is True
+
+
+def test_the_further_down_the_fewer_click() -> None:
+    visits = Visits(browsing=Browsing(shown=0.5, clicked=0.3))
+    places: Counter[int] = Counter()
+    for number in range(4_000):
+        decided = {"id": f"{number:032x}", "user": "u", "at": 0, "offers": [{"item": f"p{one}"} for one in range(5)]}
+        for one in visits.of(msgspec.json.encode(decided)):
+            if one.event == "Product Clicked":
+                places[json.loads(one.value(0))["properties"]["position"]] += 1
+    shown = visits.counts["Product List Viewed"]
+    assert shown / 4_000 == pytest.approx(0.5, abs=0.04)
+    assert places[1] / shown == pytest.approx(0.3, abs=0.05)
+    assert places[1] > places[2] > places[5]
