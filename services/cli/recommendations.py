@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -54,9 +55,9 @@ def _table(one: ListFigures, currency: str) -> Table:
     if one.per_1000_minor is not None:
         title += f"; {_money(one.per_1000_minor)} {currency} per 1,000"
         title += f", {_money(one.clicked_per_1000_minor or 0)} of it after a click"
-    table = Table(title=title, title_justify="left")
-    for name in ("place", "shown", "clicked", "click rate (95 %)", "to cart", "bought", "buy rate (95 %)", currency):
-        table.add_column(name, justify="right")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("place", "shown", "clicked", "of shown (95 %)", "to cart", "bought", "of shown", currency):
+        table.add_column(name, justify="right", no_wrap=True)
     for place, answers in one.places.items():
         table.add_row(str(place), *_row(answers))
     table.add_row("all", *_row(one.total), style="bold")
@@ -77,7 +78,7 @@ def _row(answers: Answers) -> tuple[str, ...]:
         _rate(answers.click_rate),
         f"{answers.added:,}",
         f"{answers.bought:,}",
-        _rate(answers.buy_rate),
+        "" if answers.buy_rate.share is None else f"{answers.buy_rate.share:.2%}",
         _money(answers.money_minor),
     )
 
@@ -90,7 +91,7 @@ def _products(found: Figures) -> str:
 
 
 def _rate(rate: Rate) -> str:
-    return "" if rate.share is None else f"{rate.share:.2%} ({rate.low:.2%} to {rate.high:.2%})"
+    return "" if rate.share is None else f"{rate.share:.1%} ({rate.low:.1%}-{rate.high:.1%})"
 
 
 def _money(minor: int) -> str:
