@@ -12,15 +12,16 @@ from pydantic import ValidationError
 from config.definitions import Campaign, Churn, Definition, Definitions, Experiment, Goal, Offer, Policy
 from config.goal import MOST_GOALS
 from config.problems import ConditionFault, DefinitionError, schema_mistakes, suggestion
+from config.webhook import Webhook
 from config.yaml_source import Location, Source, YamlFaultError, read_source
 
-__all__ = ["ConditionFault", "DefinitionError", "load_definitions"]
+__all__ = ["ConditionFault", "DefinitionError", "load_definitions", "load_webhooks"]
 
 ConditionCheck = Callable[[str], ConditionFault | None]
 _Model = TypeVar("_Model", bound=Definition)
 
 _SUFFIXES = (".yaml", ".yml")
-_FOLDERS = ("campaigns", "offers", "experiments", "goals")
+_FOLDERS = ("campaigns", "offers", "experiments", "goals", "webhooks")
 _SINGLE = ("churn", "policy")
 
 
@@ -38,6 +39,8 @@ def load_definitions(
     config_dir: Path, check_condition: ConditionCheck | None = None, *, check_templates: bool = True
 ) -> Definitions:
     """Load `campaigns/`, `offers/`, `experiments/`, `goals/`, `churn.yaml` and `policy.yaml` of a folder.
+
+    `webhooks/` is checked with them and read by :func:`load_webhooks`.
 
     Parameters
     ----------
@@ -60,10 +63,12 @@ def load_definitions(
     offers = [_load(path, Offer, mistakes) for path in _files(config_dir / "offers")]
     experiments = [_load(path, Experiment, mistakes) for path in _files(config_dir / "experiments")]
     goals = [_load(path, Goal, mistakes) for path in _files(config_dir / "goals")]
+    webhooks = [_load(path, Webhook, mistakes) for path in _files(config_dir / "webhooks")]
     churn = [_load(path, Churn, mistakes) for path in _files(config_dir, ("churn",))]
     policy = [_load(path, Policy, mistakes) for path in _files(config_dir, ("policy",))]
 
-    loaded = [one for one in (*campaigns, *offers, *experiments, *goals, *churn, *policy) if one is not None]
+    every = (*campaigns, *offers, *experiments, *goals, *webhooks, *churn, *policy)
+    loaded = [one for one in every if one is not None]
     if check_condition is not None:
         mistakes.extend(_conditions(loaded, check_condition))
     if check_templates:
@@ -84,6 +89,23 @@ def load_definitions(
         churn=next(iter(_of(Churn, loaded)), Churn()),
         policy=next(iter(_of(Policy, loaded)), Policy()),
     )
+
+
+def load_webhooks(config_dir: Path) -> tuple[Webhook, ...]:
+    """Load `webhooks/` of a folder: they are no rule that anything is decided by, so no part of the definitions.
+
+    Raises
+    ------
+    DefinitionError
+        With the first mistake, and all further ones in `others`.
+    """
+    mistakes: list[DefinitionError] = []
+    files = [_load(path, Webhook, mistakes) for path in _files(config_dir / "webhooks")]
+    loaded = [one for one in files if one is not None]
+    mistakes.extend(_same_ids(loaded))
+    if mistakes:
+        raise DefinitionError.of(mistakes)
+    return _of(Webhook, loaded)
 
 
 def _of(model: type[_Model], loaded: list[_Loaded]) -> tuple[_Model, ...]:
@@ -153,7 +175,7 @@ def _templates(loaded: list[_Loaded], templates: Path) -> Iterator[DefinitionErr
 def _same_ids(loaded: list[_Loaded]) -> Iterator[DefinitionError]:
     first: dict[tuple[type, str], Path] = {}
     for one in loaded:
-        if not isinstance(one.value, Campaign | Offer | Experiment | Goal):
+        if not isinstance(one.value, Campaign | Offer | Experiment | Goal | Webhook):
             continue
         key = (type(one.value), one.value.id)
         if key in first:

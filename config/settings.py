@@ -10,8 +10,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from config.webhook import read_secrets
 
 PACKAGE_CONFIG_DIR = Path(__file__).resolve().parent
 
@@ -90,6 +92,12 @@ class Settings(BaseSettings):
         default=SecretStr("change-me"), description="signs links in messages (unsubscribe, clicks)"
     )
 
+    webhook_secrets: SecretStr | None = Field(
+        default=None,
+        description="what webhooks are signed with: `crm=whsec_...`, several with spaces between; "
+        "two of one webhook while its secret is changed",
+    )
+
     chunk_max: int = Field(default=1000, ge=1, le=10_000, description="records in one fetched chunk of a partition")
     batch_max: int = Field(
         default=4000,
@@ -148,6 +156,12 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING or ERROR"
     )
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _are_secrets(cls, text: SecretStr | None) -> SecretStr | None:
+        read_secrets(text.get_secret_value() if text else "")
+        return text
 
 
 class UnknownSettingError(ValueError):

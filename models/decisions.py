@@ -348,7 +348,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """A refused record: where it lies, why, and what it was (`value` in base64; cut when too large to carry).
 
     Timers that were put aside: `topic` is "timers", `partition` the lane, `offset` when the first was due (ms), `key`
-    the user, `value` the timers as JSON.
+    the user, `value` the timers as JSON. Of a webhook that gave up: `topic` is "webhook:<id>", the place the alert's.
     """
 
     topic: str

@@ -27,6 +27,7 @@ Reason = Literal[
     "far_future",
     "too_large",
     "misrouted",
+    "webhook_failed",
 ]
 REASONS: dict[Reason, str] = {
     "failed": "the decision core raised an error on it",
@@ -39,6 +40,7 @@ REASONS: dict[Reason, str] = {
     "far_future": "event time more than the allowed minutes ahead of the broker's clock",
     "too_large": "the record is larger than 256 KiB",
     "misrouted": "forwarded once and still in a partition that is not the user's",
+    "webhook_failed": "a webhook took the alert at none of its attempts",
 }
 
 # Segment's ecommerce specification v2. Any other name is legal too and can be used in campaigns.

@@ -33,6 +33,7 @@ from services.channels.templates import TemplateFailedError, Templates, checked_
 from services.state.live import publish_worker, push_tail, retire_worker
 from services.state.redis_lane import connect
 from services.watched import WatchedFolder
+from streams.alerts import AlertWatch
 from streams.app import build_app
 from streams.deliver_lane import DeliverLane, Start, Stats
 from streams.producer import start_producer
@@ -109,6 +110,7 @@ class DeliverRole:
         self._courier: Courier | None = None
         self._producer: AIOKafkaProducer | None = None
         self._outlet: KafkaOutlet | None = None
+        self._alerts: AlertWatch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Lock()
         self._watchdog = Watchdog(settings.watchdog_s)
@@ -128,6 +130,8 @@ class DeliverRole:
         self._courier = open_courier(self._settings, self._clock_ms, random.Random())  # jitter
         self._producer = await start_producer(self._settings.kafka, linger_ms=2)
         self._outlet = KafkaOutlet(self._app, self._producer, self._settings.lanes)
+        self._alerts = AlertWatch(self._settings, self._outlet.refuse, self._clock_ms, random.Random())
+        self._spawn(self._alerts.run())
         self._spawn(self._show())
         self._spawn(self._poll_templates(self._courier.templates))
 
@@ -271,6 +275,8 @@ class DeliverRole:
             at_once = await wait_for(asked, self._settings.reload_s)
             if await asyncio.to_thread(self._folder.look, at_once=at_once):
                 templates.use(self._folder.value)
+            if self._alerts is not None:
+                await asyncio.to_thread(self._alerts.look, at_once=at_once)
 
     async def _watch(self) -> None:
         """End a worker whose messages neither go out nor wait on purpose."""
@@ -293,7 +299,10 @@ class DeliverRole:
 
     def _told(self) -> dict[str, Any]:
         told = {"partitions": sorted(self._lanes), "circuits_open": self._circuits()}
-        return told | {"config_error": self._folder.error}
+        return told | {"config_error": self._config_error()}
+
+    def _config_error(self) -> str:
+        return self._folder.error or (self._alerts.error if self._alerts else "")
 
     def _figures(self, rate: float) -> dict[str, Any]:
         stats = self._stats
@@ -309,7 +318,7 @@ class DeliverRole:
             "duplicates_total": stats.duplicates,
             "dead_total": stats.dead,
             "circuits_open": self._circuits(),
-            "config_error": self._folder.error,
+            "config_error": self._config_error(),
             "cpu_s": round(time.process_time(), 2),
         }
 

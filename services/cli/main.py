@@ -31,6 +31,7 @@ from services.cli import (
     uplift,
     value,
 )
+from services.cli.alerts import alerts_app
 from services.cli.experiment_watch import experiments_app
 from services.cli.models import models_app
 from services.cli.train import train_app
@@ -68,6 +69,7 @@ app.command("uplift", rich_help_panel="Look")(uplift.uplift)
 app.command("check", rich_help_panel="Operate")(ops.check)
 app.command("health", rich_help_panel="Operate")(ops.health)
 app.command("doctor", rich_help_panel="Operate")(ops.doctor)
+app.add_typer(alerts_app, rich_help_panel="Operate")
 app.add_typer(letters.letters_app, rich_help_panel="Operate")
 app.command("repartition", rich_help_panel="Operate")(repartition.run_repartition)
 app.command("restore", rich_help_panel="Operate")(restore.run_restore)

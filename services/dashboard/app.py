@@ -12,6 +12,7 @@ from nicegui import ui
 from config.loader import load_definitions
 from config.settings import Settings
 from services.channels.tokens import Tokens
+from services.dashboard.alerts import make_alerts
 from services.dashboard.api import make_router
 from services.dashboard.assignments import Assignments
 from services.dashboard.lists import make_lists
@@ -65,6 +66,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
     answers = (assignments, propensities, live.reviews, live.rules, expectations)
     app.include_router(make_router(reader, unsubscriber, *answers))
     app.include_router(make_lists(recommender))
+    app.include_router(make_alerts(live.alerts, now_ms))
     app.include_router(make_reports(settings))
     app.mount("/assets", StaticFiles(directory=STATIC), name="assets")
     install_page(reader)

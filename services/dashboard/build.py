@@ -37,6 +37,7 @@ from services.state.reviews import Reviewed
 TAIL_SHOWN = 8
 REVIEWS_SHOWN = 5
 RULES_SHOWN = 8
+ALERTS_SHOWN = 8
 READERS = {"training": "learn", "messages": "deliver"}
 MODEL_TITLES = {"churn": "Churn score", "recs": "Next best offer", "value": "Purchase value"}
 GOAL_FIGURES = ("auc", "log_loss", "rate_log_loss", "calibration", "rate", "judged")
@@ -81,6 +82,7 @@ def build_page(raw: RawLive, definitions: Definitions, history: Sequence[Sample]
         together=raw.together[:RULES_SHOWN],
         recommended=build_recommended(raw, definitions),
         choosing=build_choosing(raw, definitions),
+        alerts=raw.alerts[:ALERTS_SHOWN],
         history=tuple(history),
     )
 

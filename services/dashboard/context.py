@@ -15,6 +15,7 @@ from models.learners.health import ScoreHealth
 from models.parity import Parity
 from services.dashboard.chosen import Choosing, Recommended
 from services.dashboard.outcomes import ExperimentResult, Funnel
+from services.state.alerts import ToldAlert
 from services.state.reviews import Reviewed
 from services.state.rules import ToldRule
 
@@ -361,6 +362,7 @@ class PageContext:
     together : what is bought together, strongest first.
     recommended : what recommended lists bring.
     choosing : which offer comes first, and what a bandit learned of that.
+    alerts : newest alerts that nobody acknowledged and that are not over.
     history : the last minutes, oldest first.
     """
 
@@ -382,4 +384,5 @@ class PageContext:
     together: tuple[ToldRule, ...] = ()
     recommended: Recommended = field(default_factory=Recommended)
     choosing: Choosing = field(default_factory=Choosing)
+    alerts: tuple[ToldAlert, ...] = ()
     history: tuple[Sample, ...] = ()

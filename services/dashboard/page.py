@@ -121,6 +121,7 @@ class _View:
                         self._part("lag", "card grow")
                         self._part("workers", "card")
                 self._part("tails", "tails")
+                self._part("alerts", "card")
                 self._part("funnels", "card")
                 self._part("experiments", "card")
                 with ui.element("div").classes("split"):

@@ -17,6 +17,7 @@ PARTS = (
     "lag",
     "workers",
     "tails",
+    "alerts",
     "funnels",
     "experiments",
     "proof",

@@ -109,3 +109,23 @@ def model_health(model: str) -> str:
 def comparison(model: str) -> str:
     """Champion and shadow on the labels so far, JSON; written with the learner's checkpoint."""
     return f"comparison:{{{model}}}"
+
+
+def alert(number: int, name: str) -> str:
+    """Hash of an alert of a lane: what it says, who acknowledged it, and what became of its webhooks."""
+    return f"alert:{{p{number}}}:{name}"
+
+
+def newest_alerts(number: int) -> str:
+    """Sorted set: the lane's newest alerts by when they reached the log, ms."""
+    return f"alerts:{{p{number}}}:newest"
+
+
+def alert_fence(number: int) -> str:
+    """Hash: topic -> next offset of that partition whose alerts are not taken yet."""
+    return f"alerts:{{p{number}}}:fence"
+
+
+def webhook_due(number: int, webhook: str) -> str:
+    """Sorted set: alerts of the lane that a webhook is still to be told of, by when it is tried next, ms."""
+    return f"alerts:{{p{number}}}:due:{webhook}"

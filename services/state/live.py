@@ -23,6 +23,7 @@ from models.learners.contest import Comparison
 from models.learners.envelope import Envelope
 from models.offers.figures import NOTHING, Figures
 from services.state import keys
+from services.state.alerts import AlertStore, ToldAlert
 from services.state.cluster import Cluster, is_cluster
 from services.state.lanes import decode_lanes, lane_keys
 from services.state.model_health import Row
@@ -38,6 +39,8 @@ WORKER_TTL_S = 15
 # A worker that stopped without saying so stays on the page this long, marked as silent.
 SILENT_FOR_MS = 3_600_000
 PRODUCTS_EVERY_S = 5.0
+MOST_ALERTS = 50  # of each lane that the page looks at
+Products = tuple[tuple[Reviewed, ...], tuple[ToldRule, ...], Figures, tuple[ToldAlert, ...]]
 MOST_RULES = 20
 
 WORKERS_KEY = "live:workers"
@@ -159,6 +162,7 @@ class RawLive:
     snapshots : published models by name. health : of every score. comparison : of the registry's champion and shadow.
     reviewed : products that were reviewed, best first.
     together : rules of what is bought together, strongest first; not all. recommended : what recommended lists bring.
+    alerts : open ones, newest first; not all.
     """
 
     workers: tuple[Mapping[str, Any], ...] = ()
@@ -173,6 +177,7 @@ class RawLive:
     reviewed: tuple[Reviewed, ...] = ()
     together: tuple[ToldRule, ...] = ()
     recommended: Figures = NOTHING
+    alerts: tuple[ToldAlert, ...] = ()
     health: tuple[Row, ...] = ()
     comparison: Comparison | None = None
 
@@ -219,7 +224,8 @@ class LiveReader:
         self.reviews = ReviewReader(self._redis, lanes)
         self.rules = RuleReader(self._redis)
         self._rankings = RankingReader(self._redis, lanes)
-        self._products: tuple[tuple[Reviewed, ...], tuple[ToldRule, ...], Figures] = ((), (), NOTHING)
+        self.alerts = AlertStore(self._redis, lanes)
+        self._products: Products = (), (), NOTHING, ()
         self._products_s = 0.0
 
     async def read(self, experiments: Iterable[str], campaigns: Iterable[str], counters: Iterable[str] = ()) -> RawLive:
@@ -297,7 +303,7 @@ class LiveReader:
                 for packed, value in next(replies).items():
                     field_name = packed.decode()
                     total[field_name] = total.get(field_name, 0) + int(value)
-        reviewed, bought_together, recommended = self._read_products()
+        reviewed, bought_together, recommended, alerts = self._read_products()
         return RawLive(
             workers=tuple(alive),
             silent=tuple(silent),
@@ -318,15 +324,17 @@ class LiveReader:
             reviewed=reviewed,
             together=bought_together,
             recommended=recommended,
+            alerts=alerts,
         )
 
-    def _read_products(self) -> tuple[tuple[Reviewed, ...], tuple[ToldRule, ...], Figures]:
+    def _read_products(self) -> Products:
         """What is long and changes slowly: read less often than the rest, and the less often the longer it takes."""
         begun_s = time.monotonic()
         if begun_s >= self._products_s:
             try:
                 found = tuple(self.reviews.ranked()), tuple(self.rules.ranked()[:MOST_RULES])
-                self._products = (*found, self._rankings.figures())
+                waiting = tuple(one for one in self.alerts.newest(limit=MOST_ALERTS) if one.open)
+                self._products = (*found, self._rankings.figures(), waiting)
             except TransientError as error:
                 raise RedisAwayError(self.address, str(error)) from error
             now_s = time.monotonic()

@@ -175,6 +175,10 @@ LANE_KEYS = {
     keys.counters(7, reviews.KEY),
     keys.counters(7, fairness.counter_key("<attribute>")),
     keys.counter_names(7),
+    keys.alert(7, "<alert>"),
+    keys.newest_alerts(7),
+    keys.webhook_due(7, "<webhook>"),
+    keys.alert_fence(7),
 }
 SHARED_KEYS = {
     keys.policy("<version>"),
@@ -211,7 +215,7 @@ def test_no_key_function_was_forgotten() -> None:
     assert made == {
         "lane", "fence", "state", "profile", "offers", "timers", "outbox", "outbox_index", "counters", "counter_names",
         "policy", "snapshot_latest", "snapshot", "learn_checkpoint", "experiment", "registry", "comparison",
-        "model_health",
+        "model_health", "alert", "newest_alerts", "webhook_due", "alert_fence",
     }  # fmt: skip
     assert {name for name, _ in inspect.getmembers(ledger, inspect.isfunction) if name.endswith("_key")} == {
         "ledger_key",

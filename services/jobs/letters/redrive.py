@@ -14,6 +14,7 @@ import msgspec
 
 from config.settings import Settings
 from config.topics import DEAD_LETTERS, INPUT_NAMES, MESSAGES
+from models.alerts import WEBHOOK_FAILED
 from models.chunk import read_chunk
 from models.decisions import TIMERS, MessageCommand
 from models.wire import ORIGIN, USER, VIA, Record, header, lane_of
@@ -128,6 +129,9 @@ def _plan_one(
     letter = found.letter
     if letter.topic == TIMERS:
         return Refused(found, "a timer cannot be sent: its moment is over. Publish the event that should follow")
+    if letter.reason == WEBHOOK_FAILED:
+        alert = dict(letter.headers).get("alert", "ALERT")
+        return Refused(found, f"it is no record but a webhook that gave up: kairos alerts resend {alert}")
     if letter.topic not in {*INPUT_NAMES, MESSAGES.name}:
         return Refused(found, f"it is no record of an input: nothing reads {letter.topic}")
     record = _original(settings, found)

@@ -15,6 +15,7 @@ from config import definitions as d
 from config.definitions import Definition
 from config.overrides import Override
 from config.settings import PACKAGE_CONFIG_DIR
+from config.webhook import Webhook
 from models.campaigns.conditions import USER_FIELDS, condition_fault
 
 DOC = (PACKAGE_CONFIG_DIR.parent / "docs" / "campaigns.md").read_text(encoding="utf-8")
@@ -34,6 +35,7 @@ MODELS: dict[str, type[Definition]] = {
     "Allocation": d.Allocation,
     "Ruling": d.Ruling,
     "Goal": d.Goal,
+    "Webhook": Webhook,
     "Churn": d.Churn,
     "Action": d.ChurnAction,
     "Policy": d.Policy,
@@ -84,6 +86,7 @@ def test_the_examples_load() -> None:
         "offers": d.Offer,
         "experiments": d.Experiment,
         "goals": d.Goal,
+        "webhooks": Webhook,
     }
     found = re.findall(r"```yaml\n# config/(\w+)/([\w-]+)\.yaml\n(.*?)```", DOC, re.S)
     assert {kind for kind, _, _ in found} == set(kinds)
