@@ -13,6 +13,7 @@ from services.dashboard.build import build_away, build_page
 from services.dashboard.metrics import NAMES, exposition
 from services.dashboard.render import PARTS, render, render_unsubscribe
 from services.dashboard.status import away_status
+from services.state.alerts import ToldAlert
 from services.state.live import RawLive, Snapshot
 
 NOW = 1_700_000_000_000
@@ -32,6 +33,7 @@ def full() -> RawLive:
         tails=dict.fromkeys(("alerts", "events"), (dict.fromkeys(("text", "user", "tag", "detail"), EVIL),)),
         demo={"clock": "2010-03-14T09:32:00+00:00", "label": EVIL},
         lanes={0: LaneState(0, [NOW] * 4, 10, 10)},
+        alerts=(ToldAlert(EVIL, "churn-alert", EVIL, NOW, 0.8, [EVIL], EVIL, False, True, None, {}),),
         recommended=figures(
             {EVIL: {"d|1|rankings": 2, "d|1|shown": 20, "p|1|shown": 2}, "simulated": {"d|1|rankings": 1}},
             {f"shown|{EVIL}": 1},
