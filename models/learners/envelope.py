@@ -7,7 +7,7 @@ name of the model, the schema version of its payload, the versions of the librar
 from __future__ import annotations
 
 import zlib
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from models.errors import IncompatibleSnapshotError
 FloatArray = npt.NDArray[np.float64]
 
 COMPRESS_FROM_BYTES: Final = 4096
+Payload = TypeVar("Payload")
 _ZLIB: Final = "zlib"
 _CHECKSUM: Final = "checksum"
 
@@ -98,6 +99,33 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
                 "learn again from the training topic, or run the version that wrote it"
             )
         return envelope
+
+
+def require(envelope: Envelope, name: str, schema: int) -> None:
+    """Refuse what is of another model or layout.
+
+    Raises
+    ------
+    IncompatibleSnapshotError
+        It is.
+    """
+    if (envelope.name, envelope.schema) != (name, schema):
+        raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not {name} schema {schema}")
+
+
+def payload_in(envelope: Envelope, name: str, schema: int, kind: type[Payload]) -> Payload:
+    """Payload of a snapshot that has to be of this model and layout.
+
+    Raises
+    ------
+    IncompatibleSnapshotError
+        Another model, another layout, or unreadable.
+    """
+    require(envelope, name, schema)
+    try:
+        return msgspec.msgpack.decode(envelope.payload, type=kind)
+    except msgspec.DecodeError as error:
+        raise IncompatibleSnapshotError(f"{name} payload: {error}") from error
 
 
 def pack_state(state: dict[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from models.errors import IncompatibleSnapshotError
 from models.features import churn
 from models.learners.base import MAX_LOG_ODDS, sigmoid
-from models.learners.envelope import Envelope
+from models.learners.envelope import Envelope, payload_in
 from models.learners.pool import Pool
 
 FloatArray = npt.NDArray[np.float64]
@@ -126,13 +126,7 @@ class LinearModel:
         IncompatibleSnapshotError
             Another model, schema or feature list.
         """
-        if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not churn schema {SCHEMA}")
-        try:
-            payload = msgspec.msgpack.decode(envelope.payload, type=LinearPayload)
-        except msgspec.DecodeError as error:
-            raise IncompatibleSnapshotError(f"churn payload: {error}") from error
-        return cls(payload, envelope.version)
+        return cls(payload_in(envelope, NAME, SCHEMA, LinearPayload), envelope.version)
 
     @property
     def learned(self) -> bool:

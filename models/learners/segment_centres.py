@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
-from models.learners.envelope import Envelope
+from models.learners.envelope import Envelope, payload_in
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -66,12 +66,10 @@ class SegmentCentres:
         IncompatibleSnapshotError
             Another model or schema, or centres of another kind.
         """
-        if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not {NAME} schema {SCHEMA}")
+        payload = payload_in(envelope, NAME, SCHEMA, SegmentsPayload)
         try:
-            payload = msgspec.msgpack.decode(envelope.payload, type=SegmentsPayload)
             return cls(payload, envelope.version)
-        except (msgspec.DecodeError, ValueError) as error:
+        except ValueError as error:
             raise IncompatibleSnapshotError(f"{NAME} payload: {error}") from error
 
     @property

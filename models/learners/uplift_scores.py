@@ -13,7 +13,7 @@ from models.errors import IncompatibleSnapshotError
 from models.features import goals
 from models.learners.base import Weights, sigmoid
 from models.learners.effect_pool import EffectPool
-from models.learners.envelope import Envelope
+from models.learners.envelope import Envelope, payload_in
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -112,13 +112,7 @@ class UpliftScores:
         IncompatibleSnapshotError
             Another model, schema or feature list.
         """
-        if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not uplift schema {SCHEMA}")
-        try:
-            payload = msgspec.msgpack.decode(envelope.payload, type=UpliftPayload)
-        except msgspec.DecodeError as error:
-            raise IncompatibleSnapshotError(f"uplift payload: {error}") from error
-        return cls(payload, envelope.version)
+        return cls(payload_in(envelope, NAME, SCHEMA, UpliftPayload), envelope.version)
 
     def score(self, code: int, matrix: FloatArray) -> FloatArray:
         """P(conversion | message) - P(conversion | none) per raw vector, for one of :attr:`learned`."""

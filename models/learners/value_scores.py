@@ -12,7 +12,7 @@ import numpy.typing as npt
 from models.errors import IncompatibleSnapshotError
 from models.features import churn
 from models.learners.base import Weights, sigmoid
-from models.learners.envelope import Envelope
+from models.learners.envelope import Envelope, payload_in
 from models.learners.value import MOST_LOG, NAME
 
 FloatArray = npt.NDArray[np.float64]
@@ -109,13 +109,7 @@ class ValueScores:
         IncompatibleSnapshotError
             Another model, schema or feature list.
         """
-        if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not {NAME} schema {SCHEMA}")
-        try:
-            payload = msgspec.msgpack.decode(envelope.payload, type=ValuePayload)
-        except msgspec.DecodeError as error:
-            raise IncompatibleSnapshotError(f"{NAME} payload: {error}") from error
-        return cls(payload, envelope.version)
+        return cls(payload_in(envelope, NAME, SCHEMA, ValuePayload), envelope.version)
 
     @property
     def learned(self) -> bool:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from config.rules import OfferPolicy
 from models.errors import IncompatibleSnapshotError
-from models.learners.envelope import Envelope
+from models.learners.envelope import Envelope, require
 from models.offers.thompson import Thompson
 from models.profile.state import MILLION, Profile
 
@@ -138,8 +138,7 @@ class Bandit:
         IncompatibleSnapshotError
             Another model or layout.
         """
-        if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not bandit schema {SCHEMA}")
+        require(envelope, NAME, SCHEMA)
         return cls(bandits_of(envelope.payload), envelope.version)
 
     def shares(self, policy: OfferPolicy, arms: Sequence[str], raw: Sequence[int]) -> list[int]:

@@ -8,8 +8,7 @@ from typing import Final
 
 import msgspec
 
-from models.errors import IncompatibleSnapshotError
-from models.learners.envelope import Envelope
+from models.learners.envelope import Envelope, payload_in
 from models.learners.rules import NAME, Rule
 
 SCHEMA: Final = 1
@@ -57,12 +56,7 @@ class Rules:
         IncompatibleSnapshotError
             Another model or layout.
         """
-        if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not {NAME} schema {SCHEMA}")
-        try:
-            return cls(msgspec.msgpack.decode(envelope.payload, type=RulesPayload), envelope.version)
-        except msgspec.DecodeError as error:
-            raise IncompatibleSnapshotError(f"{NAME} payload: {error}") from error
+        return cls(payload_in(envelope, NAME, SCHEMA, RulesPayload), envelope.version)
 
     def all(self) -> Iterable[Rule]:
         """Every rule, strongest first: by lift, then confidence, then names."""

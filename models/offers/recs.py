@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
-from models.learners.envelope import Envelope
+from models.learners.envelope import Envelope, require
 from models.offers.candidates import KINDS, NAMES, SOURCES, Evidence, added, largest
 from models.profile.state import RECENT_ITEMS
 
@@ -239,8 +239,7 @@ class Recs:
         IncompatibleSnapshotError
             Another model or layout.
         """
-        if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not recs schema {SCHEMA}")
+        require(envelope, NAME, SCHEMA)
         try:
             return cls.from_payload(envelope.payload, envelope.version)
         except (msgspec.DecodeError, ValueError) as error:

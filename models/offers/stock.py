@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from models.decisions import StockExample, effect_id
-from models.errors import IncompatibleSnapshotError
-from models.learners.envelope import Envelope
+from models.learners.envelope import Envelope, payload_in
 from models.profile.state import Profile
 from models.profile.update import item_id
 from models.wire import Input
@@ -56,12 +55,7 @@ class Stock:
         IncompatibleSnapshotError
             Another model or layout.
         """
-        if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not stock schema {SCHEMA}")
-        try:
-            return cls(msgspec.msgpack.decode(envelope.payload, type=StockPayload).out, envelope.version)
-        except msgspec.DecodeError as error:
-            raise IncompatibleSnapshotError(f"stock payload: {error}") from error
+        return cls(payload_in(envelope, NAME, SCHEMA, StockPayload).out, envelope.version)
 
 
 def changed(turn: Turn, _: Profile, event: Input) -> None:
