@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
@@ -117,6 +118,34 @@ def test_what_recommended_lists_bring(shop: LiveShop, page: PageServer, chromium
     assert "Attributed, not caused" in browser.text("main")
     assert "The one of the highest priority" in browser.text("main")
     assert not browser.console()
+
+
+def test_what_a_bandit_over_offers_learned(
+    shop: LiveShop, server: RedisServer, chromium: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "offers").mkdir()
+    (tmp_path / "offers" / "plain.yaml").write_text("id: plain\nkind: item\ntext: '{item}'\n")
+    (tmp_path / "policy.yaml").write_text("offers: {choose: bandit}\n")
+    known = {
+        "offer": "plain",
+        "n": 812,
+        "rewards": 160,
+        "rate": 0.197,
+        "low": 0.171,
+        "high": 0.226,
+        "share_e6": 710_000,
+    }
+    new = {"offer": "travel", "n": 0, "rewards": 0, "rate": None, "low": 0.0, "high": 1.0, "share_e6": 290_000}
+    one = {"reward": "order", "within_ms": 7 * 86_400_000, "contextual": False, "arms": [new, known]}
+    shop.snapshot("bandit", 12, {"sets": [one]})
+    shop.count("offer:plain", {"first": 900, "viewed": 700, "clicked": 90, "ordered": 171})
+    with PageServer(server.url, KAIROS_CONFIG_DIR=str(tmp_path)) as page:
+        browser = opened(chromium, page)
+        eventually(lambda: browser.text("[data-offer=plain] .val") == "71.0 %", 30)
+        assert "160 of 812 times: 19.7 % (17.1 % to 22.6 %)" in browser.text("[data-offer=plain] .note")
+        assert browser.text("[data-offer=travel] .note") == "nothing known yet"
+        assert browser.text("[data-counted=plain] .note") == "seen 700, clicked 90, an order followed 171"
+        browser.open("about:blank")
 
 
 def test_a_change_in_redis_is_on_the_page_within_two_seconds(
