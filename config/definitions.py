@@ -15,6 +15,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from config.allocation import Allocation
+from config.attributes import AttributeNames
 from config.experiment import (
     Dimension,
     Experiment,
@@ -119,6 +120,11 @@ class Conversion(Definition):
         alias="within",
         description="it counts until then after the decision: 1h to 365d",
         examples=["7d"],
+    )
+    attributes: AttributeNames = Field(
+        default=(),
+        description="attributes of users (identify) that the uplift is learned from besides behaviour; at most 8",
+        examples=["[country, plan, age]"],
     )
 
     @model_validator(mode="after")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from config.attributes import AttributeNames
 from config.codes import code16
 from config.rules import Definition, EventName, Slug
 from config.units import DurationMs, mistake
@@ -15,12 +16,6 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 LONGEST_DAYS = 365
 MOST_GOALS = 16
-MOST_ATTRIBUTES = 8
-# They tell one person from another and nothing about the next one; and what is learned is kept for the audit.
-_OF_ONE_PERSON = frozenset(
-    {"email", "phone", "name", "first_name", "last_name", "firstName", "lastName", "username", "address", "avatar"}
-    | {"push", "push_subscription", "consent"}
-)
 
 
 class Goal(Definition):
@@ -49,23 +44,11 @@ class Goal(Definition):
         examples=["1"],
     )
 
-    attributes: tuple[Annotated[str, StringConstraints(min_length=1, max_length=64)], ...] = Field(
+    attributes: AttributeNames = Field(
         default=(),
-        max_length=MOST_ATTRIBUTES,
         description="attributes of users (identify) that the goal is learned from besides behaviour; at most 8",
         examples=["[country, plan, age]"],
     )
-
-    @field_validator("attributes")
-    @classmethod
-    def _in_one_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Examples keep the values in this order: another one in the file changes nothing."""
-        if len(set(names)) < len(names):
-            raise mistake("an attribute is named twice", "each attribute once")
-        for name in names:
-            if name in _OF_ONE_PERSON:
-                raise mistake(f"{name} tells one person from another and nothing about the next", "[country, plan]")
-        return tuple(sorted(names))
 
     @model_validator(mode="after")
     def _can_be_waited_for(self) -> Self:

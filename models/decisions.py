@@ -232,7 +232,7 @@ class UpliftExample(msgspec.Struct, frozen=True):
     Parameters
     ----------
     campaign, code : the campaign, and what is asked of it. treated : whether the message was sent. label : whether its
-        conversion came by `due`. x : raw vector. uplift_e4 : as known then, in ten-thousandths; None: not yet.
+        conversion came by `due`. uplift_e4 : as known then; None: not yet. x, attributes : as in :class:`GoalExample`.
     """
 
     topic: ClassVar[str] = "training"
@@ -248,6 +248,7 @@ class UpliftExample(msgspec.Struct, frozen=True):
     label: int
     x: list[int]
     uplift_e4: int | None = None
+    attributes: dict[str, str | int | float | bool | None] | msgspec.UnsetType = msgspec.UNSET
     type: str = "uplift"
 
 

@@ -30,15 +30,17 @@ def counter_key(attribute: str) -> str:
 
 
 def learned_from(definitions: Definitions) -> list[str]:
-    """Goals that are learned from the attribute by which groups are told apart, as a person is told."""
+    """Goals and uplifts that are learned from the attribute by which groups are told apart, as a person is told."""
     rules = definitions.policy.fairness
     if rules is None:
         return []
+    each = [(f"the goal {goal.id!r}", goal.attributes) for goal in definitions.goals if goal.enabled]
+    each += [(f"the uplift of {one.id!r}", one.conversion.attributes) for one in definitions.campaigns if one.enabled]
     return [
-        f"the goal {goal.id!r} is learned from {rules.attribute}, by which policy.yaml tells groups apart (fairness):"
-        " its probabilities will differ between them, and so will what conditions make of them"
-        for goal in definitions.goals
-        if goal.enabled and rules.attribute in goal.attributes
+        f"{what} is learned from {rules.attribute}, by which policy.yaml tells groups apart (fairness):"
+        " what is told will differ between them, and so will what conditions make of it"
+        for what, names in each
+        if rules.attribute in names
     ]
 
 

@@ -21,7 +21,7 @@ from config.goal import Goal
 from models.campaigns.conditions import Condition, compile_condition
 from models.campaigns.view import user_view
 from models.decisions import GoalExample, effect_id
-from models.features.attributes import Told, kept
+from models.features.attributes import Told, kept, named
 from models.features.goals import RAW_NAMES, as_matrix, raw
 from models.learners.goal_scores import GoalScores
 from models.outcome import Outcome
@@ -177,7 +177,7 @@ def _example(goal: Goal, user: str, sample: GoalSample, due: int, at: int) -> Go
 
 def _about(goal: Goal, sample: GoalSample) -> dict[str, Told]:
     """What was known about the user when the example was begun."""
-    return dict(zip(goal.attributes, sample.x[RAW:], strict=True))
+    return named(goal.attributes, sample.x[RAW:])
 
 
 def begin(turn: Turn, profile: Profile, at: int) -> None:

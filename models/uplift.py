@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from config.codes import code32
 from config.definitions import Campaign, Definitions
 from models.decisions import UpliftExample, effect_id
-from models.features.goals import as_matrix, raw
+from models.features.attributes import Told, kept, named
+from models.features.goals import RAW_NAMES, as_matrix, raw
 from models.learners.uplift_scores import UpliftScores
 from models.profile.awaited import GoalSample
 from models.profile.state import E4, Profile
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 # Codes of goals lie below, so that both can stand in one list of a profile.
 FIRST_CODE: Final = 1 << 16
+RAW: Final = len(RAW_NAMES)
 # Of 256 decisions against which `min_uplift` speaks so many are made all the same: people change.
 EXPLORED: Final = 13
 
@@ -54,7 +57,7 @@ class Subject:
         """Number of what is asked, even: a campaign that asks something else is learned anew."""
         wanted = self.campaign.conversion
         text = f"{self.id}\n{self.control}\n{wanted.event}\n{wanted.within_ms}"
-        return FIRST_CODE + 2 * (code32(text) >> 2)
+        return FIRST_CODE + 2 * (code32("\n".join([text, *wanted.attributes])) >> 2)
 
     @cached_property
     def waits(self) -> tuple[Wait, Wait]:
@@ -84,6 +87,11 @@ class Wait:
         """Time within which it has to come."""
         return self.subject.campaign.conversion.within_ms
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of those that the uplift is learned from besides behaviour."""
+        return self.subject.campaign.conversion.attributes
+
     def example(self, user: str, sample: GoalSample, due: int, at: int) -> UpliftExample:
         """The example for training, when it is told at second `at`."""
         return UpliftExample(
@@ -96,8 +104,9 @@ class Wait:
             known_at=at * 1000,
             treated=self.treated,
             label=int(sample.reached),
-            x=sample.x,
+            x=sample.x[:RAW] if self.attributes else sample.x,
             uplift_e4=None if sample.p_e4 < 0 else sample.p_e4 - E4,
+            attributes=named(self.attributes, sample.x[RAW:]) if self.attributes else msgspec.UNSET,
         )
 
 
@@ -125,13 +134,13 @@ class Uplifts:
         """Everything that an open example may wait for."""
         return tuple(wait for subject in self.subjects for wait in subject.waits)
 
-    def of(self, campaign: str, x: list[int]) -> float | None:
-        """Uplift of a campaign's message for a raw vector; None while it is not learned."""
+    def of(self, campaign: str, x: list[int], about: Mapping[str, Told]) -> float | None:
+        """Uplift of a campaign's message for a raw vector and attributes; None while it is not learned."""
         subject = self.by_campaign.get(campaign)
         if subject is None or subject.code not in self.scores.learned:
             return None
         # Rounded: what is decided by it must not hang on the last bits of a matrix product.
-        return int(np.rint(self.scores.score(subject.code, as_matrix([x]))[0] * E4)) / E4
+        return int(np.rint(self.scores.score(subject.code, as_matrix([x]), [about])[0] * E4)) / E4
 
     def told(self, profile: Profile, at: int) -> dict[str, float]:
         """Uplift of each campaign that conditions ask about, for a user at second `at`."""
@@ -139,7 +148,7 @@ class Uplifts:
         if not learned:
             return {}
         x = raw(profile, at)
-        found = {name: self.of(name, x) for name in learned}
+        found = {name: self.of(name, x, profile.attributes) for name in learned}
         return {name: uplift for name, uplift in found.items() if uplift is not None}
 
     def with_scores(self, scores: UpliftScores) -> Uplifts:
@@ -172,7 +181,7 @@ def too_small(turn: Turn, profile: Profile, campaign: Campaign, at: int, digest:
     """Whether the campaign's `min_uplift` speaks against writing to this user. `digest` : of the message's id."""
     if campaign.min_uplift is None or digest[-1] < EXPLORED:
         return False
-    uplift = turn.brain.uplift.of(campaign.id, raw(profile, at // 1000))
+    uplift = turn.brain.uplift.of(campaign.id, raw(profile, at // 1000), profile.attributes)
     return uplift is not None and uplift < campaign.min_uplift
 
 
@@ -192,9 +201,11 @@ def decided(turn: Turn, user: str, profile: Profile, campaign: Campaign, at: int
     # What was applied before this was decided is known: it cannot be the message's doing.
     second = max(at, profile.last_seen_ms) // 1000
     x = raw(profile, second)
-    told = uplift.of(campaign.id, x)
+    told = uplift.of(campaign.id, x, profile.attributes)
     p_e4 = -1 if told is None else round(told * E4) + E4
-    profile.goal_samples.append(GoalSample(subject.code + (reason is None), second, False, p_e4, x))
+    names = campaign.conversion.attributes
+    known = x + kept(profile.attributes, names) if names else x
+    profile.goal_samples.append(GoalSample(subject.code + (reason is None), second, False, p_e4, known))
     due = second + campaign.conversion.within_ms // 1000
     if profile.tick_due == 0:
         profile.tick_due = due

@@ -54,6 +54,11 @@ def kept(attributes: Mapping[str, Any], names: Sequence[str]) -> list[Told]:
     return found
 
 
+def named(names: Sequence[str], values: Sequence[Told]) -> dict[str, Told]:
+    """What :func:`kept` kept, by name."""
+    return dict(zip(names, values, strict=True))
+
+
 def typed(value: Told) -> Value:
     """A number, a word, or None for nothing.
 
@@ -81,7 +86,7 @@ class Attributes:
 
     Parameters
     ----------
-    names : of the attributes.
+    names : of the attributes. indicator : what stands for 1 where a word or a missing value is weighed.
 
     Notes
     -----
@@ -97,12 +102,12 @@ class Attributes:
     ([0.41, 0.2], ['plan: rate', 'plan = pro'])
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = list(names)
+    def __init__(self, names: Sequence[str], indicator: float = INDICATOR) -> None:
+        self.names, self._indicator = list(names), indicator
         self._encoder = TabularEncoder([ANY] * len(self.names), MOST_VALUES, LEAST_LABELS)
 
     @classmethod
-    def of(cls, payload: AttributesPayload) -> Attributes:
+    def of(cls, payload: AttributesPayload, indicator: float = INDICATOR) -> Attributes:
         """The frozen copy of a snapshot.
 
         Raises
@@ -110,7 +115,7 @@ class Attributes:
         IncompatibleSnapshotError
             It cannot be read.
         """
-        found = cls(payload.names)
+        found = cls(payload.names, indicator)
         found.restore(payload.encoder)
         return found
 
@@ -174,7 +179,7 @@ class Attributes:
         return [typed(told.get(name)) for name in self.names]
 
     def _scaled(self, wide: FloatArray) -> FloatArray:
-        wide[np.array(self._encoder.indicators[: len(wide)], dtype=bool)] *= INDICATOR
+        wide[np.array(self._encoder.indicators[: len(wide)], dtype=bool)] *= self._indicator
         return wide
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
 from models.features import goals
+from models.features.attributes import Attributes, AttributesPayload, Told
 from models.learners.base import Weights, sigmoid
 from models.learners.effect_pool import EffectPool
 from models.learners.envelope import Envelope, payload_in
@@ -19,6 +20,8 @@ FloatArray = npt.NDArray[np.float64]
 
 NAME: Final = "uplift"
 SCHEMA: Final = 1
+# Effects are held tight by themselves: an attribute weighs in full.
+INDICATOR: Final = 1.0
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -36,6 +39,7 @@ class EffectPayload(msgspec.Struct, frozen=True, kw_only=True):
     main : log-odds of the conversion. effects : each effect, on log-odds or (`on_odds` false) on the rate, in units of
         `spread`. groups : log-odds of those held out and of the treated. shares : weight of each effect and, last, of
         the difference of the groups. treated : share of the treated.
+    attributes : how those are encoded that the campaign names, whose columns stand behind those of behaviour.
     """
 
     campaign: str
@@ -48,6 +52,7 @@ class EffectPayload(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[Line]
     shares: list[float]
     treated: float
+    attributes: AttributesPayload | msgspec.UnsetType = msgspec.UNSET
 
 
 class UpliftPayload(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +61,14 @@ class UpliftPayload(msgspec.Struct, frozen=True, kw_only=True):
     campaigns: dict[int, EffectPayload]
 
 
-def payload_of(pool: EffectPool, campaign: str, *, learned: bool) -> EffectPayload:
+def payload_of(
+    pool: EffectPool, campaign: str, *, learned: bool, attributes: Attributes | None = None
+) -> EffectPayload:
     """What a pool over the features of goals has learned."""
     return EffectPayload(
         campaign=campaign,
         learned=learned,
-        features=list(goals.FEATURE_NAMES),
+        features=[*goals.FEATURE_NAMES, *([] if attributes is None else attributes.names_of_columns())],
         main=_line(pool.main.linear()),
         effects=[_line(effect.linear()) for effect in pool.effects],
         on_odds=[effect.on_odds for effect in pool.effects],
@@ -69,6 +76,7 @@ def payload_of(pool: EffectPool, campaign: str, *, learned: bool) -> EffectPaylo
         groups=[_line(group.linear()) for group in pool.groups],
         shares=pool.weights().tolist(),
         treated=pool.share,
+        attributes=msgspec.UNSET if attributes is None else attributes.payload(),
     )
 
 
@@ -98,7 +106,7 @@ class UpliftScores:
     def __init__(self, payload: UpliftPayload | None = None, version: int = 0) -> None:
         self.payload, self.version = payload or UpliftPayload(campaigns={}), version
         known: Mapping[int, EffectPayload] = self.payload.campaigns
-        if any(tuple(one.features) != goals.FEATURE_NAMES for one in known.values()):
+        if any(tuple(one.features[: len(goals.FEATURE_NAMES)]) != goals.FEATURE_NAMES for one in known.values()):
             raise IncompatibleSnapshotError("the uplift snapshot was made for other features than this code computes")
         self._effects = {code: _Effect(one) for code, one in known.items() if one.learned}
         self.learned = frozenset(self._effects)
@@ -114,20 +122,27 @@ class UpliftScores:
         """
         return cls(payload_in(envelope, NAME, SCHEMA, UpliftPayload), envelope.version)
 
-    def score(self, code: int, matrix: FloatArray) -> FloatArray:
-        """P(conversion | message) - P(conversion | none) per raw vector, for one of :attr:`learned`."""
-        return self._effects[code].score(goals.expand(matrix))
+    def score(self, code: int, matrix: FloatArray, told: Sequence[Mapping[str, Told]] = ()) -> FloatArray:
+        """P(conversion | message) - P(conversion | none) per raw vector, for one of :attr:`learned`.
+
+        Parameters
+        ----------
+        told : attributes of the user of each row; none: nothing was told of anybody.
+        """
+        return self._effects[code].score(goals.expand(matrix), told)
 
 
 class _Effect:
     """One campaign's effect as arrays."""
 
-    __slots__ = ("_bias", "_on_odds", "_payload", "_shares", "_spread", "_weights")
+    __slots__ = ("_attributes", "_bias", "_on_odds", "_payload", "_shares", "_spread", "_weights")
 
     def __init__(self, payload: EffectPayload) -> None:
         # Columns: the main effect, the groups (held out, treated), then the effects.
         lines: Sequence[Line] = (payload.main, *payload.groups, *payload.effects)
-        width = len(goals.FEATURE_NAMES)
+        known = payload.attributes
+        self._attributes = Attributes.of(known, INDICATOR) if isinstance(known, AttributesPayload) else None
+        width = len(goals.FEATURE_NAMES) + (0 if self._attributes is None else self._attributes.width)
         if any(len(line.weights) != width for line in lines) or len(payload.groups) != 2:
             raise IncompatibleSnapshotError("the uplift snapshot's arrays do not fit together")
         if not len(payload.effects) == len(payload.on_odds) == len(payload.spread) == len(payload.shares) - 1:
@@ -138,7 +153,9 @@ class _Effect:
         self._on_odds, self._spread = np.array(payload.on_odds, dtype=bool), np.array(payload.spread)
         self._shares = np.array(payload.shares)
 
-    def score(self, x: FloatArray) -> FloatArray:
+    def score(self, x: FloatArray, known: Sequence[Mapping[str, Told]]) -> FloatArray:
+        if self._attributes is not None:
+            x = np.hstack((x, np.array([self._attributes.look(one) for one in known or [{}] * len(x)])))
         told = x @ self._weights + self._bias
         base, share = sigmoid(told[:, 0]), self._payload.treated
         odds = np.log(np.clip(base, 1e-9, 1.0 - 1e-9) / np.clip(1.0 - base, 1e-9, 1.0))[:, None]

@@ -118,7 +118,7 @@ class UpliftReader:
         uplifts, x = Uplifts(subjects_of(definitions), scores), raw(found.profile, found.at_ms // 1000)
         each = []
         for subject in uplifts.subjects:
-            uplift, conversion = uplifts.of(subject.id, x), subject.campaign.conversion
+            uplift, conversion = uplifts.of(subject.id, x, found.profile.attributes), subject.campaign.conversion
             note = NOT_LEARNED if uplift is None else ""
             about = subject.id, subject.campaign.description, conversion.event, conversion.within_ms
             each.append(UserUplift(*about, uplift, note))

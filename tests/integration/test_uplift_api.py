@@ -91,7 +91,7 @@ def test_it_tells_campaigns_and_users(client: redis.Redis, page: PageServer) -> 
     told = json.loads(page.get("/v1/uplift?user=anna"))
     assert (told["user"], told["snapshot"], told["at"]) == ("anna", 4, at)
     x = raw(rig.profile("anna"), at // 1000)
-    assert told["uplift"][0]["uplift"] == rig.brain.uplift.with_scores(scores).of("nudge", x)
+    assert told["uplift"][0]["uplift"] == rig.brain.uplift.with_scores(scores).of("nudge", x, {})
     assert told["uplift"][0]["uplift"] > 0.1
 
 

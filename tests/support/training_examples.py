@@ -58,7 +58,9 @@ def goal(n: int, rng: np.random.Generator) -> Example:
 
 def uplift(n: int, rng: np.random.Generator) -> Example:
     """What became of somebody who was written to, or held out."""
-    more = {"campaign": "c", "code": 5, "treated": n % 2, "uplift_e4": None, "type": "uplift"}
+    more: Example = {"campaign": "c", "code": 5, "treated": n % 2, "uplift_e4": None, "type": "uplift"}
+    if n % 4 > 1:
+        more |= {"campaign": "d", "code": 6, "attributes": {"age": n % 50 if n % 5 else None, "plan": "abc"[n % 3]}}
     return _labelled(n, rng, tuple(GOAL_NAMES)) | more
 
 

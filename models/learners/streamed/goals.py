@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from config.goal import MOST_ATTRIBUTES, MOST_GOALS
+from config.attributes import MOST_ATTRIBUTES
+from config.goal import MOST_GOALS
 from models.decisions import GoalExample
 from models.errors import IncompatibleSnapshotError
 from models.features import goals

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
+from config.attributes import MOST_ATTRIBUTES
 from models.decisions import UpliftExample
 from models.errors import IncompatibleSnapshotError
 from models.experiments.fixed import newcombe_interval
 from models.experiments.sums import Proportion
 from models.features import goals
+from models.features.attributes import Attributes, Told
 from models.learners import uplift_scores
 from models.learners.drift import Adwin
 from models.learners.effect_pool import EffectPool
 from models.learners.health import ScoreHealth, constant_share
 from models.learners.model import Model
 from models.learners.qini import qini_auc
+
+FloatArray = npt.NDArray[np.float64]
 
 MIN_OF_EACH_GROUP: Final = 200
 MIN_OF_EACH_LABEL: Final = 20
@@ -34,11 +40,12 @@ class UpliftLearner:
 
     Parameters
     ----------
-    campaign : its id.
+    campaign : its id. attributes : names of those that it is learned from besides behaviour.
     """
 
-    def __init__(self, campaign: str) -> None:
+    def __init__(self, campaign: str, attributes: Sequence[str] = ()) -> None:
         self.campaign = campaign
+        self.attributes = Attributes(attributes, uplift_scores.INDICATOR) if attributes else None
         self.pool = EffectPool(len(goals.FEATURE_NAMES))
         self.adwin = Adwin()
         # Of those held out and of the treated: outcomes, and conversions among them.
@@ -57,7 +64,12 @@ class UpliftLearner:
             self._judged.append((example.uplift_e4, treated, y))
             if len(self._judged) > 2 * JUDGED:
                 self._judged = self._judged[-JUDGED:]
-        x = goals.expand(goals.as_matrix([example.x]))[0]
+        x: FloatArray = goals.expand(goals.as_matrix([example.x]))[0]
+        about = _told(example)
+        if self.attributes is not None:
+            x = np.concatenate((x, self.attributes.encode(about)))
+            self.pool.grow(self._indicators())
+            self.attributes.learn(about, y)
         d, weights = treated - self.pool.share, self.pool.weights()
         said = self.pool.learn(x, treated, y)
         chance = min(max(said.base + d * float(weights @ said.members), 0.0), 1.0)
@@ -70,6 +82,9 @@ class UpliftLearner:
             self.first_label_ms = example.known_at
         self.last_ms = max(self.last_ms, example.known_at)
 
+    def _indicators(self) -> list[bool]:
+        return [False] * len(goals.FEATURE_NAMES) + ([] if self.attributes is None else self.attributes.indicators)
+
     @property
     def learned(self) -> bool:
         """Whether enough outcomes of both groups and kinds are known; until then nobody is told an uplift."""
@@ -79,7 +94,7 @@ class UpliftLearner:
 
     def payload(self) -> uplift_scores.EffectPayload:
         """What is served now."""
-        return uplift_scores.payload_of(self.pool, self.campaign, learned=self.learned)
+        return uplift_scores.payload_of(self.pool, self.campaign, learned=self.learned, attributes=self.attributes)
 
     def meta(self) -> dict[str, Any]:
         """Return what a person wants to know of it."""
@@ -124,12 +139,16 @@ class UpliftLearner:
             "counts": [self.drifts, self.last_ms],
             "moments": [self.last_drift_ms, self.first_label_ms],
             "judged": np.array(self._judged, dtype=np.float64).reshape(len(self._judged), 3),
+            **({} if self.attributes is None else {"attributes": self.attributes.snapshot()}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Become the one that was snapshotted."""
         self.campaign = state["campaign"]
-        self.pool.restore(state["pool"])
+        if "attributes" in state:
+            self.attributes = Attributes(state["attributes"]["names"], uplift_scores.INDICATOR)
+            self.attributes.restore(state["attributes"]["encoder"])
+        self.pool.restore(state["pool"], self._indicators())
         self.adwin.restore(state["adwin"])
         self.users, self.converted = list(state["users"]), list(state["converted"])
         self.drifts, self.last_ms = state["counts"]
@@ -163,6 +182,11 @@ class UpliftLearner:
         return {"judged": len(newest), "qini": round(qini, 4) if np.isfinite(qini) else None, "groups": groups}
 
 
+def _told(example: UpliftExample) -> dict[str, Told]:
+    """Attributes of an example."""
+    return example.attributes if isinstance(example.attributes, dict) else {}
+
+
 class UpliftModel(Model):
     """All campaigns behind a session; served as one :class:`models.learners.uplift_scores.UpliftScores`."""
 
@@ -179,11 +203,13 @@ class UpliftModel(Model):
         kinds = {example.label, example.treated}
         if example.type != "uplift" or not kinds <= {0, 1} or len(example.x) != len(goals.RAW_NAMES):
             raise msgspec.ValidationError("not an uplift example of this feature schema")
+        if len(_told(example)) > MOST_ATTRIBUTES:
+            raise msgspec.ValidationError(f"more than {MOST_ATTRIBUTES} attributes")
         learner = self.learners.get(example.code)
         if learner is None:
             if len(self.learners) >= KEPT:
                 del self.learners[min(self.learners, key=lambda code: (self.learners[code].last_ms, code))]
-            learner = self.learners[example.code] = UpliftLearner(example.campaign)
+            learner = self.learners[example.code] = UpliftLearner(example.campaign, sorted(_told(example)))
         learner.learn(example)
 
     def scores(self) -> uplift_scores.UpliftScores:

@@ -9,7 +9,7 @@ import pytest
 from models.brain import Brain
 from models.features.goals import raw
 from models.uplift import FIRST_CODE, uplifts_of
-from support.lane import DAY_MS, HOUR_MS, MINUTE_MS, LaneRig, definitions, ms, order, track
+from support.lane import DAY_MS, HOUR_MS, MINUTE_MS, LaneRig, definitions, identify, ms, order, track
 from support.uplift import uplift_scores
 
 START = ms("2010-01-04 12:00")
@@ -27,6 +27,7 @@ NUDGE: dict[str, Any] = {
     "control": "nudge-control",
     "conversion": {"event": "Order Completed", "within": "3d"},
 }
+CODE_OF_NUDGE = 1523497448  # what profiles and models of before know it by
 
 
 def rig(campaign: dict[str, Any] = NUDGE, **parts: Any) -> LaneRig:
@@ -51,6 +52,29 @@ def users(lane: LaneRig, variant: str, count: int = 1) -> list[str]:
     """Users whom the control experiment puts there."""
     trial = lane.brain.trials["nudge-control"]
     return [name for name in (f"u{n}" for n in range(500)) if trial.variant(name) == variant][:count]
+
+
+def test_what_is_known_about_a_user_is_kept_as_of_the_decision() -> None:
+    lane = rig(NUDGE | {"conversion": NUDGE["conversion"] | {"attributes": ["plan", "age"]}})
+    assert lane.brain.uplift.subjects[0].code != rig().brain.uplift.subjects[0].code, "it asks something else"
+    (user,), (held,) = users(lane, "message"), users(lane, "none")
+    for one in (user, held):
+        lane.feed("profiles", identify(one, START - DAY_MS, plan="pro"))
+        lane.feed("clickstream", add(one, START))
+        lane.feed("profiles", identify(one, START + HOUR_MS, plan="basic", age=30))
+    lane.until(START + 40 * DAY_MS)
+    found = examples(lane)
+    assert sorted(one["treated"] for one in found) == [0, 1]
+    assert [one["attributes"] for one in found] == [{"age": None, "plan": "pro"}] * 2
+    assert all(len(one["x"]) == 21 for one in found)
+
+
+def test_without_attributes_an_example_is_as_it_was() -> None:
+    lane = rig()
+    lane.feed("clickstream", add(users(lane, "message")[0], START))
+    lane.until(START + 40 * DAY_MS)
+    assert "attributes" not in examples(lane)[0]
+    assert lane.brain.uplift.subjects[0].code == CODE_OF_NUDGE
 
 
 @pytest.mark.parametrize(("variant", "treated"), [("message", 1), ("none", 0)])
@@ -235,7 +259,7 @@ def test_an_example_keeps_what_was_served() -> None:
     teach(lane, effect=-1.0)
     (user,) = users(lane, "message")
     lane.feed("clickstream", add(user, START))
-    told = lane.brain.uplift.of("nudge", lane.profile(user).goal_samples[0].x)
+    told = lane.brain.uplift.of("nudge", lane.profile(user).goal_samples[0].x, {})
     assert told is not None
     assert told < -0.2
     lane.until(START + 40 * DAY_MS)
