@@ -202,11 +202,15 @@ class Brain:
 
     @property
     def versions(self) -> dict[str, int]:
-        """Versions of the snapshots in use, for the journal: `churn` or `churn-batch`, whichever serves, and others."""
+        """Versions of the snapshots in use, for the journal: `churn` or `churn-batch`, whichever serves, and others.
+
+        Of goals, those of the online models and of every batch model that was promoted.
+        """
         found = {
             self.churn.name: self.churn.version,
             "recs": self.recs.version,
             "goals": self.goals.scores.version,
+            **{model.name: model.version for model in self.goals.scores.batch.values()},
             "sentiment": self.opinions.version,
             "rules": self.rules.version,
             **self.facts.versions,

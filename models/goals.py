@@ -229,11 +229,11 @@ def score(turn: Turn) -> None:
     if not turn.begun or not served.codes:
         return
     column = {code: place for place, code in enumerate(served.codes)}
-    rows, about = [sample.x for sample in turn.begun], []
+    # Behind the numbers of a sample stand the attributes of a goal that names some, whichever goals are served.
+    rows, about = [sample.x[:RAW] for sample in turn.begun], []
     if served.attributed:
         by_code = turn.brain.goals.by_code
         about = [_about(by_code[sample.code], sample) for sample in turn.begun]
-        rows = [x[:RAW] for x in rows]
     found = _e4(served.score(as_matrix(rows), about))
     for sample, row in zip(turn.begun, found, strict=True):
         if sample.code in column:

@@ -19,7 +19,6 @@ from models.errors import FenceError, TransientError
 from services.state.learn_store import LearnStore
 from services.state.live import publish_worker, retire_worker
 from services.state.redis_lane import connect, translated
-from services.state.registry import ModelRegistry
 from streams.app import build_app
 from streams.learn_lane import LearnLane, Pace
 from streams.learn_lanes import LearnLanes
@@ -54,11 +53,10 @@ class LearnRole:
         self._redis = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
         pace = Pace(snapshot_s=settings.snapshot_every_ms / 1000.0)
         store = LearnStore(self._redis)
-        contenders = Contenders(ModelRegistry(self._redis), time.monotonic)
         self._lanes = {
             partition: LearnLanes(
                 [
-                    LearnLane(name, store, wall_ms, time.monotonic, pace, contenders)
+                    LearnLane(name, store, wall_ms, time.monotonic, pace, Contenders(self._redis, time.monotonic))
                     for name in (model, *(along for along, owner in TRAINING_ALONG.items() if owner == model))
                 ]
             )

@@ -87,8 +87,8 @@ class LearnLane:
             session.restore(stored.data)
             if session.offset != stored.offset:
                 raise IncompatibleSnapshotError(f"{self.model}: state at {session.offset}, offset {stored.offset}")
-        if session.contest is not None and self._contenders is not None:
-            self._contenders.bring(session.contest)
+        if self._contenders is not None:
+            self._contenders.bring(session.contests)
         # Versions go on counting even where the checkpoint is gone and the snapshots are not.
         session.version = max(session.version, stored.latest_version)
         self.session, self._stored_offset = session, stored.offset
@@ -107,8 +107,8 @@ class LearnLane:
             raise FenceError(f"{self.model}: not loaded")
         if self._stored_offset is None and not self._dirty:
             self.session.offset = chunk.sought  # the first one ever; retention may have taken what was before
-        if self.session.contest is not None and self._contenders is not None:
-            self._contenders.bring_if_due(self.session.contest)
+        if self._contenders is not None:
+            self._contenders.bring_if_due(self.session.contests)
         try:
             applied = self.session.apply(chunk.records, chunk.start, chunk.end)
         except FenceError:
@@ -143,11 +143,11 @@ class LearnLane:
         # already.
         self._loaded = False
         offset = self.session.offset
-        found = self.session.comparison()
-        comparison = None if found is None else msgspec.json.encode(found)
+        found = self.session.comparisons()
+        comparisons = {task.part: msgspec.json.encode(one) for task, one in found.items()}
         health = {name or self.model: msgspec.json.encode(one) for name, one in self.session.health().items()}
         checkpoint = self.session.checkpoint()
-        if not self._store.commit(self.model, self._stored_offset, offset, checkpoint, envelope, comparison, health):
+        if not self._store.commit(self.model, self._stored_offset, offset, checkpoint, envelope, comparisons, health):
             raise FenceError(f"{self.model}: another learner has moved the checkpoint")
         self._stored_offset = offset
         # A changed model whose snapshot was not yet due stays dirty, so that it is published without a new

@@ -148,7 +148,7 @@ def reasons(
 
     Parameters
     ----------
-    contributions : (feature, share), see :meth:`models.learners.goal_scores.GoalScores.contributions`.
+    contributions : (feature or concept, share), see :meth:`models.learners.goal_scores.GoalScores.contributions`.
     vector : the raw vector that was scored. top : how many reasons.
     about : attributes of the user, if the goal goes by some.
 

@@ -10,28 +10,27 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
-from models.features import churn
 from models.learners.base import MAX_LOG_ODDS, sigmoid
 from models.learners.envelope import Envelope, unpack_state
 from models.learners.linear import LinearModel
+from models.learners.task import CHURN, Task
 from models.learners.tree_arrays import Averaged, Summed, Trees
 
 FloatArray = npt.NDArray[np.float64]
 Odds = Callable[[FloatArray], FloatArray]
 
-NAME: Final = "churn-batch"
 SCHEMA: Final = 1
 
 
 class BatchModel:
-    """A churn model that a batch job trained; immutable, scores like :class:`models.learners.linear.LinearModel`.
+    """A model that a batch job trained; immutable, scores like :class:`models.learners.linear.LinearModel`.
 
     Parameters
     ----------
     state : ``features`` it was trained on, ``columns`` of them that it uses, ``fill`` for missing values, ``mean`` and
         ``scale``, ``reference`` (a typical customer, all features), ``until_ms`` (no later label was learned), and the
         ``model``: its ``kind`` with weights, layers or trees.
-    version : version in the registry.
+    version : version in the registry. task : what it tells.
 
     Raises
     ------
@@ -42,18 +41,18 @@ class BatchModel:
     --------
     >>> linear = {"kind": "linear", "w": [2.0], "b": -7.0}
     >>> model = BatchModel(state_of([0], [0.0], ([0.0], [1.0]), np.zeros(8), 0, linear))
-    >>> raw = churn.as_matrix([[10, 2, 1999, 40, 170], [80, 2, 1999, 110, 170]])
+    >>> raw = np.array([[10.0, 2, 1999, 40, 170], [80, 2, 1999, 110, 170]])
     >>> model.score(raw).round(2).tolist()
     [0.1, 0.86]
     """
 
-    name = NAME
     learned = True
 
-    def __init__(self, state: Mapping[str, Any], version: int = 0) -> None:
-        self.version = version
+    def __init__(self, state: Mapping[str, Any], version: int = 0, task: Task = CHURN) -> None:
+        self.version, self.task, self.name = version, task, task.batch
+        self._kind = task.kind
         try:
-            if tuple(state["features"]) != churn.FEATURE_NAMES:
+            if tuple(state["features"]) != task.kind.feature_names:
                 raise IncompatibleSnapshotError("the model was trained on other features than this code computes")
             self._columns = np.array(state["columns"], dtype=np.intp)
             self._fill, self._mean, self._scale = (_numbers(state[name]) for name in ("fill", "mean", "scale"))
@@ -63,7 +62,7 @@ class BatchModel:
             self.until_ms = int(state["until_ms"])
             self._odds = _KINDS[state["model"]["kind"]](state["model"], len(self._columns))
             # What does not fit together is found here, not in the middle of a batch.
-            tried = self.log_odds_of(np.stack([self._reference, np.full(len(churn.FEATURE_NAMES), np.nan)]))
+            tried = self.log_odds_of(np.stack([self._reference, np.full(len(task.kind.feature_names), np.nan)]))
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise IncompatibleSnapshotError(f"not a batch model: {error!r}") from error
         if tried.shape != (2,) or not np.isfinite(tried).all():
@@ -71,16 +70,17 @@ class BatchModel:
 
     @classmethod
     def from_envelope(cls, envelope: Envelope) -> BatchModel:
-        """Model of a ``churn-batch`` snapshot.
+        """Model of a ``churn-batch`` or ``goal-batch:...`` snapshot.
 
         Raises
         ------
         IncompatibleSnapshotError
             Another model, schema or feature list, or arrays that do not fit together.
         """
-        if (envelope.name, envelope.schema) != (NAME, SCHEMA):
-            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not {NAME} schema {SCHEMA}")
-        return cls(unpack_state(envelope.payload), envelope.version)
+        task = Task.of_batch(envelope.name)
+        if envelope.schema != SCHEMA:
+            raise IncompatibleSnapshotError(f"{envelope.name} schema {envelope.schema} is not schema {SCHEMA}")
+        return cls(unpack_state(envelope.payload), envelope.version, task)
 
     @property
     def base_log_odds(self) -> float:
@@ -88,17 +88,17 @@ class BatchModel:
         return float(self.log_odds_of(self._reference[None, :])[0])
 
     def log_odds_of(self, features: FloatArray) -> FloatArray:
-        """Log-odds per row of expanded features, shape (n, len(FEATURE_NAMES)); NaN is a missing value."""
+        """Log-odds per row of expanded features, shape (n, features); NaN is a missing value."""
         x = features[:, self._columns]
         x = (np.where(np.isnan(x), self._fill, x) - self._mean) / self._scale
         return np.asarray(np.clip(self._odds(x), -MAX_LOG_ODDS, MAX_LOG_ODDS))
 
     def log_odds(self, raw: FloatArray) -> FloatArray:
         """Log-odds per raw vector, shape (n,)."""
-        return self.log_odds_of(churn.expand(raw))
+        return self.log_odds_of(self._kind.expand(raw))
 
     def score(self, raw: FloatArray) -> FloatArray:
-        """P(churn) per raw vector, shape (n,)."""
+        """Probability per raw vector, shape (n,)."""
         return sigmoid(self.log_odds(raw))
 
     def contributions(self, raw: Sequence[int]) -> list[tuple[str, float]]:
@@ -106,17 +106,18 @@ class BatchModel:
 
         Returns
         -------
-        (feature, share); ``base_log_odds + sum(shares)`` is the log-odds served.
+        (concept, share); ``base_log_odds + sum(shares)`` is the log-odds served.
 
         References
         ----------
-        L. Shapley, "A value for n-person games", 1953. All coalitions are scored: seven concepts make 128 rows.
+        L. Shapley, "A value for n-person games", 1953. All coalitions are scored: the seven concepts of
+        churn make 128 rows, the twelve of a goal 4,096.
         """
-        features = churn.expand(churn.as_matrix([raw]))[0]
+        features = self._kind.expand(np.array([raw], dtype=np.float64))[0]
         concepts: dict[str, list[int]] = {}
         for column in self._columns.tolist():
-            name = churn.FEATURE_NAMES[column]
-            concepts.setdefault(churn.CONCEPTS[name], []).append(column)
+            concept = self._kind.concepts[self._kind.feature_names[column]]
+            concepts.setdefault(concept, []).append(column)
         players = {name: found for name, found in concepts.items() if (features != self._reference)[found].any()}
         count = len(players)
         coalitions = np.arange(1 << count)
@@ -145,10 +146,11 @@ def state_of(
     reference: FloatArray,
     until_ms: int,
     model: dict[str, Any],
+    task: Task = CHURN,
 ) -> dict[str, Any]:
     """State of any model, as :class:`BatchModel` and :func:`models.learners.envelope.pack_state` take it."""
     return {
-        "features": list(churn.FEATURE_NAMES),
+        "features": list(task.kind.feature_names),
         "columns": [int(column) for column in columns],
         "fill": np.asarray(fill, dtype=np.float64),
         "mean": np.asarray(standard[0], dtype=np.float64),

@@ -12,10 +12,8 @@ import numpy.typing as npt
 import xxhash
 
 from models.experiments.always_valid import Mixture, half_width
-from models.features import churn
 from models.learners.base import sigmoid
 from models.learners.batch import BatchModel
-from models.learners.linear import LinearModel
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -186,20 +184,18 @@ class Contest:
         self._models, self.refused = dict(models), refused
 
     def note(self, user: str, at_ms: int, x: Sequence[int], label: int, online: float | None) -> None:
-        """Count one example; `online`: log-odds that the online model would have served, None for the rule."""
-        if not self.active:
+        """Count one example; `online`: log-odds that the online model would have served, None: it told nothing then."""
+        if not self.active or (online is None and ONLINE in {self.champion, self.shadow}):
             return
         if at_ms <= self.since_ms:
             self.earlier += 1
             return
         self.last_ms = max(self.last_ms, at_ms)
-        if online is None:
-            online = float(LinearModel.rule().log_odds(churn.as_matrix([x]))[0])
         waiting = self._waiting
         waiting.x.append(x)
         waiting.labels.append(label)
         waiting.groups.append(xxhash.xxh3_64_intdigest(user.encode()) % GROUPS)
-        waiting.online.append(online)
+        waiting.online.append(0.0 if online is None else online)
         if len(waiting.x) >= PENDING:
             self.flush()
 
@@ -209,7 +205,7 @@ class Contest:
         if not waiting.x or self.shadow is None:
             return
         labels, groups = np.array(waiting.labels, dtype=np.int64), np.array(waiting.groups)
-        raw, online = churn.as_matrix(waiting.x), np.array(waiting.online)
+        raw, online = np.array(waiting.x, dtype=np.float64), np.array(waiting.online)
         losses = [
             side.add(online if version == ONLINE else self._models[version].log_odds(raw), labels)
             for side, version in zip(self._sides, (self.champion, self.shadow), strict=True)

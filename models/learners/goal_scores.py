@@ -13,6 +13,7 @@ from models.errors import IncompatibleSnapshotError
 from models.features import goals
 from models.features.attributes import PREFIX, Attributes, AttributesPayload, Told
 from models.learners.base import MAX_LOG_ODDS, sigmoid
+from models.learners.batch import BatchModel
 from models.learners.envelope import Envelope
 from models.learners.linear import LinearPayload
 
@@ -42,6 +43,20 @@ class GoalsPayload(msgspec.Struct, frozen=True, kw_only=True):
     goals: dict[int, GoalPayload]
 
 
+# Stands where a batch model scores.
+_UNUSED: Final = LinearPayload(
+    features=list(goals.FEATURE_NAMES),
+    weights=[0.0] * len(goals.FEATURE_NAMES),
+    bias=0.0,
+    mean=[0.0] * len(goals.FEATURE_NAMES),
+    scale=[1.0] * len(goals.FEATURE_NAMES),
+    platt=(1.0, 0.0),
+    learned=True,
+    examples=0,
+    first_label_ms=None,
+)
+
+
 class _Part:
     """What the attributes of a user say of one goal, in log-odds against the average user."""
 
@@ -66,12 +81,12 @@ class _Part:
 
 
 class GoalScores:
-    """Logistic models over the features of goals, immutable, with exact contributions.
+    """Models of goals, immutable, with exact contributions: logistic, or the batch model that was promoted.
 
     Parameters
     ----------
     payload : as it was published. version : of the snapshot, 0 for none.
-    codes : goals to score; None: all that were learned.
+    codes : goals to score; None: all that were learned. batch : promoted models by the code of their goal.
 
     Attributes
     ----------
@@ -83,22 +98,29 @@ class GoalScores:
         A model was made for other features than this code computes.
     """
 
-    __slots__ = ("_bias", "_mean", "_parts", "_shift", "_unit", "codes", "payload", "version")
+    __slots__ = ("_bias", "_mean", "_parts", "_shift", "_unit", "batch", "codes", "payload", "version")
 
     def __init__(
-        self, payload: GoalsPayload | None = None, version: int = 0, codes: Sequence[int] | None = None
+        self,
+        payload: GoalsPayload | None = None,
+        version: int = 0,
+        codes: Sequence[int] | None = None,
+        batch: Mapping[int, BatchModel] | None = None,
     ) -> None:
         self.payload, self.version = payload or GoalsPayload(goals={}), version
+        self.batch: Mapping[int, BatchModel] = batch or {}
         known: Mapping[int, GoalPayload] = self.payload.goals
-        wanted = known if codes is None else codes
-        self.codes = tuple(code for code in wanted if code in known and known[code].model.learned)
-        models = [known[code].model for code in self.codes]
+        wanted = dict.fromkeys((*known, *self.batch)) if codes is None else codes
+        self.codes = tuple(
+            code for code in wanted if code in self.batch or (code in known and known[code].model.learned)
+        )
+        models = [_UNUSED if code in self.batch else known[code].model for code in self.codes]
         width = len(goals.FEATURE_NAMES)
         if any(tuple(model.features[:width]) != goals.FEATURE_NAMES for model in models):
             raise IncompatibleSnapshotError("the goals snapshot was made for other features than this code computes")
         self._parts: dict[int, _Part] = {}
         for place, (code, model) in enumerate(zip(self.codes, models, strict=True)):
-            attributes = known[code].attributes
+            attributes = msgspec.UNSET if code in self.batch else known[code].attributes
             if isinstance(attributes, AttributesPayload):
                 unit = model.platt[0] * np.array(model.weights[width:]) / np.array(model.scale[width:])
                 self._parts[place] = _Part(attributes, unit, np.array(model.mean[width:]))
@@ -131,7 +153,13 @@ class GoalScores:
 
     def of(self, codes: Sequence[int]) -> GoalScores:
         """The same models for these goals only."""
-        return GoalScores(self.payload, self.version, codes)
+        return GoalScores(self.payload, self.version, codes, self.batch)
+
+    def with_batch(self, batch: Mapping[int, BatchModel]) -> GoalScores:
+        """The same online models with other promoted ones; `self` where they are the same."""
+        if batch.keys() == self.batch.keys() and all(batch[code] is self.batch[code] for code in batch):
+            return self
+        return GoalScores(self.payload, self.version, batch=batch)
 
     @property
     def attributed(self) -> bool:
@@ -148,10 +176,15 @@ class GoalScores:
         odds = goals.expand(matrix) @ self._unit.T + self._shift
         for place, part in self._parts.items():
             odds[:, place] += [part.log_odds(one) for one in told or [{}] * len(matrix)]
+        for code, model in self.batch.items():
+            if code in self.codes:
+                odds[:, self.codes.index(code)] = model.log_odds(matrix)
         return sigmoid(np.clip(odds, -MAX_LOG_ODDS, MAX_LOG_ODDS))
 
     def base_log_odds(self, code: int) -> float:
         """Log-odds of the average user; contributions are told against it."""
+        if code in self.batch:
+            return self.batch[code].base_log_odds
         return float(self._bias[self.codes.index(code)])
 
     def contributions(
@@ -159,8 +192,10 @@ class GoalScores:
     ) -> list[tuple[str, float]]:
         """Exact share of each feature and attribute: ``base_log_odds + sum(shares)`` is what is served, in log-odds.
 
-        (But for the cut at +-20.)
+        (But for the cut at +-20.) Of a batch model, the share of each concept.
         """
+        if code in self.batch:
+            return self.batch[code].contributions(vector)
         column = self.codes.index(code)
         shares = (goals.expand(goals.as_matrix([vector]))[0] - self._mean[column]) * self._unit[column]
         found = list(zip(goals.FEATURE_NAMES, shares.tolist(), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import msgspec
@@ -14,6 +14,7 @@ from models.errors import ConfigurationError
 from models.learners import streamed
 from models.learners.contest import Contest
 from models.learners.health import ScoreHealth
+from models.learners.task import Task
 
 
 class Model(ABC):
@@ -28,12 +29,10 @@ class Model(ABC):
     ----------
     schema : version of the layout of :meth:`payload`.
     learns : `type` of the examples that it learns. A partition may hold others: those are not its business.
-    contest : where it is compared with others; None where there is nothing to compare.
     """
 
     schema: ClassVar[int]
     learns: ClassVar[str]
-    contest: Contest | None = None
 
     @abstractmethod
     def learn(self, value: bytes) -> None:
@@ -68,6 +67,10 @@ class Model(ABC):
     @abstractmethod
     def meta(self) -> dict[str, Any]:
         """Return small facts for people and dashboards."""
+
+    def contests(self) -> Mapping[Task, Contest]:
+        """Where each of its scores is compared with batch models; empty where there are none."""
+        return {}
 
     def health(self) -> dict[str, ScoreHealth]:
         """What is known of each score that it serves, by a name for people; "" is the model itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final, Protocol
@@ -15,6 +15,7 @@ from models.learners.contest import Comparison, Contest
 from models.learners.envelope import Envelope, pack_state, unpack_state
 from models.learners.health import ScoreHealth
 from models.learners.model import Model, model_class
+from models.learners.task import Task
 
 SCHEMA: Final = 1
 
@@ -148,13 +149,13 @@ class LearnSession:
         applied.refused.sort()
 
     @property
-    def contest(self) -> Contest | None:
-        """Where its model is compared with others; None where there is nothing to compare."""
-        return self.model.contest
+    def contests(self) -> Mapping[Task, Contest]:
+        """Where scores of its model are compared with batch models."""
+        return self.model.contests()
 
-    def comparison(self) -> Comparison | None:
-        """What was found in it so far."""
-        return None if self.contest is None else self.contest.report()
+    def comparisons(self) -> dict[Task, Comparison]:
+        """What was found there so far."""
+        return {task: contest.report() for task, contest in self.contests.items()}
 
     def health(self) -> dict[str, ScoreHealth]:
         """What is known of each score of its model; its own newest example where the model tells none."""

@@ -75,9 +75,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
             There is no shadow.
         """
         if self.shadow is None:
-            raise ConfigurationError(
-                "there is no shadow to promote", remedy="kairos train churn, or kairos models shadow"
-            )
+            raise ConfigurationError("there is no shadow to promote", remedy="kairos train, or kairos models shadow")
         against = unproven(self, comparison)
         if against and not force:
             raise NotProvenError(f"{spell(self.shadow)} is not promoted: {against}\n  --force promotes it all the same")

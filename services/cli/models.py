@@ -17,11 +17,14 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from config.problems import DefinitionError
+from config.settings import Settings
 from models.errors import ConfigurationError
 from models.learners.contest import ONLINE, Comparison
 from models.learners.standing import NotProvenError, Standing, spell, told, unproven
+from models.learners.task import CHURN, Task
 from services.bootstrap import BAD_INPUT, DATA_DIR, settings_for
-from services.jobs.models import listing
+from services.jobs.models import listing, task_named, tasks_of
 from services.state.model_health import read_model_health, troubled
 from services.state.redis_lane import Client, connect
 from services.state.registry import ModelRegistry
@@ -31,75 +34,74 @@ models_app = typer.Typer(
 )
 Format = Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")]
 DataDir = Annotated[Path, typer.Option(help="Folder of the running stack.")]
+Score = Annotated[str, typer.Argument(help="`churn`, or `goal:ID` of a goal.")]
 Reason = Annotated[str, typer.Option(help="Why, for those who read it later.")]
 
 
 @models_app.command("list")
 def list_models(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
     """All models: the online learners that serve, and every batch version."""
-    with _redis(data_dir) as client:
-        found, standing = listing(client), ModelRegistry(client).standing()
+    settings = settings_for(data_dir)
+    tasks, faults = _declared(settings)
+    with _redis(settings) as client:
+        found = listing(client, tasks)
+        standings = {task.score: ModelRegistry(client, task).standing() for task in tasks}
     if form == "json":
-        _print_json({"models": found, "standing": msgspec.to_builtins(standing)})
+        _print_json({"models": found, "standings": msgspec.to_builtins(standings)})
         return
-    table = Table(box=SIMPLE)
-    for name in ("model", "version", "state", "made", "learned from", "AUC", "log loss"):
-        table.add_column(name, justify="right" if name in {"version", "AUC", "log loss"} else "left")
+    table = Table(box=None, padding=(0, 1))
+    for name in ("model", "state", "made", "learned from", "AUC", "loss"):
+        figure = name in {"AUC", "loss"}
+        table.add_column(
+            name, justify="right" if figure else "left", overflow="fold", no_wrap=figure or name in {"state", "made"}
+        )
     for one in found:
         metrics = one.get("metrics", {})
         table.add_row(
-            one["model"],
-            str(one["version"]),
-            f"{one['state']}: {one['refused']}" if "refused" in one else one["state"],
-            _moment(one.get("created_ms")),
-            _learned_from(one),
-            *(f"{metrics[name]:.4f}" if name in metrics else "" for name in ("auc", "log_loss")),
+            f"{one.get('score', one['model'])} {'batch ' if one['kind'] == 'batch' else ''}{one['version'] or ''}",
+            one["state"],
+            _day(one.get("created_ms")),
+            one.get("refused") or _learned_from(one),
+            *(f"{metrics[name]:.3f}" if name in metrics else "" for name in ("auc", "log_loss")),
         )
     console = Console()
     console.print(table)
-    for change in standing.changes[-5:]:
-        console.print(
-            f"{_moment(change.at_ms)}  {change.what}: {spell(change.champion)} serves, shadow {spell(change.shadow)}"
-            + (f" ({change.reason})" if change.reason else ""),
-            markup=False,
-            soft_wrap=True,
-        )
+    for score, standing in standings.items():
+        for change in standing.changes[-5:]:
+            console.print(
+                f"{_moment(change.at_ms)}  {'' if score == CHURN.score else f'{score}: '}"
+                f"{change.what}: {spell(change.champion)} serves, shadow {spell(change.shadow)}"
+                + (f" ({change.reason})" if change.reason else ""),
+                markup=False,
+                soft_wrap=True,
+            )
+    if faults:
+        console.print(f"Goals cannot be listed: {faults}", markup=False, soft_wrap=True)
 
 
 @models_app.command()
 def health(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
     """Whether each score can be trusted now: judged as served, drift, age of what it knows. Exit code 1: look at it."""
     settings = settings_for(data_dir)
-    with _redis(data_dir) as client:
+    with _redis(settings) as client:
         rows = read_model_health(client, settings.lanes)
     if form == "json":
         _print_json({"models": msgspec.to_builtins(rows)})
     else:
-        table = Table(box=SIMPLE)
-        for name in (
-            "score",
-            "state",
-            "examples",
-            "newest label",
-            "judged",
-            "AUC",
-            "log loss",
-            "rate",
-            "calib.",
-            "alarms",
-        ):
-            table.add_column(name, justify="left" if name in {"score", "state", "newest label"} else "right")
+        table = Table(box=None, padding=(0, 1))
+        for name in ("score, state", "labels", "judged", "AUC", "loss", "rate", "calib.", "alarms"):
+            left = name == "score, state"
+            table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=not left)
         for row in rows:
             one = row.health
             figures = (one.auc, one.log_loss, one.rate_log_loss, one.calibration)
+            name = row.score if row.score == row.model else f"{row.model} {row.score}"
             table.add_row(
-                row.score if row.score == row.model else f"{row.model} {row.score}",
-                f"{row.state} (the rate is served)" if one.fallback else row.state,
-                f"{one.examples:,}",
-                _moment(one.newest_ms),
+                f"{name}\n  {row.state}{' (the rate is served)' if one.fallback else ''}",
+                f"{one.examples:,}\n{_day(one.newest_ms)}",
                 f"{one.judged:,}" if one.judged else "",
                 *("" if value is None else f"{value:.3f}" for value in figures),
-                f"{one.drifts}, last {_moment(one.last_drift_ms)}" if one.last_drift_ms else str(one.drifts or ""),
+                f"{one.drifts}\n{_day(one.last_drift_ms)}" if one.last_drift_ms else str(one.drifts or ""),
             )
         console = Console()
         console.print(table)
@@ -111,13 +113,12 @@ def health(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
 
 
 @models_app.command()
-def compare(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
+def compare(score: Score = CHURN.score, form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
     """Champion and shadow on the same labelled examples of the live stream, and whether a promotion is due."""
-    with _redis(data_dir) as client:
-        registry = ModelRegistry(client)
+    with _registry(score, data_dir) as registry:
         standing, found = registry.standing(), registry.comparison()
     if standing.shadow is None:
-        against = "there is no shadow: kairos train churn, or kairos models shadow VERSION"
+        against = f"there is no shadow: kairos train {score.replace(':', ' ')}, or kairos models shadow VERSION"
     else:
         against = unproven(standing, found)
     same = found is not None and (found.champion, found.shadow) == (standing.champion, standing.shadow)
@@ -128,7 +129,8 @@ def compare(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
         return
     console = Console()
     if current.of_champion is not None and current.of_shadow is not None:
-        table = Table(box=SIMPLE, title=f"{current.examples:,} labelled examples ({current.positives:,} lost)")
+        counted = f"{current.examples:,} labelled examples ({current.positives:,} {registry.task.kind.positives})"
+        table = Table(box=SIMPLE, title=counted)
         table.title_justify = "left"
         for name in ("", "log loss", "Brier", "calibration error", "AUC"):
             table.add_column(name, justify="right" if name else "left")
@@ -144,19 +146,20 @@ def compare(form: Format = "table", data_dir: DataDir = DATA_DIR) -> None:
     if current.earlier:
         text = f"{current.earlier:,} examples do not count: their features are older than what the model has learned"
         console.print(text, soft_wrap=True, highlight=False)
-    verdict = against or "the difference is proven: kairos models promote"
+    named = "" if score == CHURN.score else f" {score}"
+    verdict = against or f"the difference is proven: kairos models promote{named}"
     console.print(verdict, markup=False, soft_wrap=True, highlight=False)
 
 
 @models_app.command()
 def shadow(
     version: Annotated[str, typer.Argument(help="Batch version, `online`, or `none`.")],
+    score: Score = CHURN.score,
     reason: Reason = "",
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Try another model beside the champion; it is scored on every label that comes, and serves nobody."""
-    with _redis(data_dir) as client:
-        registry = ModelRegistry(client)
+    with _registry(score, data_dir) as registry:
         chosen = _or_exit(lambda: _version(version))
         if chosen is not None and chosen != ONLINE:
             registry.load(chosen)  # refused here rather than in the stream
@@ -165,12 +168,12 @@ def shadow(
 
 @models_app.command()
 def promote(
+    score: Score = CHURN.score,
     force: Annotated[bool, typer.Option("--force", help="Even though it was not shown to be better.")] = False,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Let the shadow serve, if it was shown to be better: the interval of the difference must lie above 0."""
-    with _redis(data_dir) as client:
-        registry = ModelRegistry(client)
+    with _registry(score, data_dir) as registry:
         found = registry.comparison()
         standing = registry.standing()
         if standing.shadow not in {None, ONLINE}:
@@ -179,20 +182,35 @@ def promote(
 
 
 @models_app.command()
-def rollback(reason: Reason = "", data_dir: DataDir = DATA_DIR) -> None:
+def rollback(score: Score = CHURN.score, reason: Reason = "", data_dir: DataDir = DATA_DIR) -> None:
     """Let the champion before serve again, at once; the present one goes on as its shadow."""
-    with _redis(data_dir) as client:
-        _change(ModelRegistry(client), lambda standing: standing.rolled_back(_now_ms(), reason))
+    with _registry(score, data_dir) as registry:
+        _change(registry, lambda standing: standing.rolled_back(_now_ms(), reason))
 
 
 @contextmanager
-def _redis(data_dir: Path) -> Iterator[Client]:
-    settings = settings_for(data_dir)
+def _redis(settings: Settings) -> Iterator[Client]:
     client = connect(settings.redis.url.get_secret_value(), settings.redis.timeout_ms)
     try:
         yield client
     finally:
         client.close()
+
+
+@contextmanager
+def _registry(score: str, data_dir: Path) -> Iterator[ModelRegistry]:
+    settings = settings_for(data_dir)
+    task = _or_exit(lambda: task_named(score, settings.config_dir))
+    with _redis(settings) as client:
+        yield ModelRegistry(client, task)
+
+
+def _declared(settings: Settings) -> tuple[tuple[Task, ...], str]:
+    """Scores that have batch models; those of goals only where the definitions can be read, else why not."""
+    try:
+        return tasks_of(settings.config_dir), ""
+    except DefinitionError as error:
+        return (CHURN,), str(error)
 
 
 def _change(registry: ModelRegistry, make: Callable[[Standing], Standing]) -> None:
@@ -226,7 +244,7 @@ def _version(text: str) -> int | None:
 def _learned_from(one: dict[str, Any]) -> str:
     if "data" in one:
         data = one["data"]
-        return f"{one['title']}, {data['examples']:,} labels until {_moment(data['known_until_ms'])}"
+        return f"{one['title']}, {data['examples']:,} labels until {_day(data['known_until_ms'])}"
     if "baskets" in one:
         return f"{one['baskets']:,} baskets"
     if "examples" in one:
@@ -236,6 +254,10 @@ def _learned_from(one: dict[str, Any]) -> str:
 
 def _moment(at_ms: int | None) -> str:
     return "" if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _day(at_ms: int | None) -> str:
+    return _moment(at_ms)[:10]
 
 
 def _now_ms() -> int:

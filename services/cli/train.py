@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
@@ -15,17 +16,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from config.settings import Settings
 from config.topics import TRAINING, TRAINING_PARTITION
 from models.errors import ConfigurationError
 from models.learners.standing import Standing
+from models.learners.task import CHURN, Task
 from services.bootstrap import BAD_INPUT, DATA_DIR, settings_for
 from services.bus.reader import read_topic
+from services.jobs.models import task_named
 from services.state.redis_lane import connect
 from services.state.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from services.jobs.train.examples import Examples
-    from services.jobs.train.run import Trained
+    from services.jobs.train.run import Plan, Trained
 
 SHOWN = {
     "auc": "AUC",
@@ -40,9 +44,39 @@ SHOWN = {
 DAY_MS = 86_400_000
 T = TypeVar("T")
 
+ALL_MODELS = "logistic,svm,tree,forest,network,boosting"
+
+Models = Annotated[str, typer.Option(help=f"Any of {ALL_MODELS.replace(',', ', ')}; comma separated.")]
+Select = Annotated[
+    Literal["none", "chi2", "mutual-information", "rfe"], typer.Option(help="How features are selected.")
+]
+Search = Annotated[Literal["none", "grid", "random", "bayes"], typer.Option(help="How settings are searched.")]
+Trials = Annotated[int, typer.Option(min=1, help="Settings tried per model (a grid has its own number).")]
+Seed = Annotated[int, typer.Option(help="Seed of all that is drawn.")]
+Until = Annotated[str, typer.Option(help="Use no label known later than this day, e.g. 2010-09-30.")]
+File = Annotated[Path | None, typer.Option(help="Examples from a file instead of the topic training.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for report.json and the pictures.")]
+Register = Annotated[bool, typer.Option(help="Add the best to the registry.")]
+Shadow = Annotated[bool, typer.Option(help="Try it beside the champion at once.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+DataDir = Annotated[Path, typer.Option(help="Folder of the running stack.")]
+
 train_app = typer.Typer(
     name="train", help="Train batch challengers on the stream's own examples.", no_args_is_help=True
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a command was asked for, beside what is trained and how."""
+
+    until: str
+    file: Path | None
+    out: Path | None
+    register: bool
+    shadow: bool
+    as_json: bool
+    data_dir: Path
 
 
 @train_app.callback()
@@ -52,45 +86,84 @@ def tasks() -> None:
 
 @train_app.command()
 def churn(  # noqa: PLR0913, PLR0917 - one parameter per option
-    models: Annotated[
-        str, typer.Option(help="Any of logistic, svm, tree, forest, network, boosting; comma separated.")
-    ] = "logistic,svm,tree,forest,network,boosting",
-    select: Annotated[
-        Literal["none", "chi2", "mutual-information", "rfe"], typer.Option(help="How features are selected.")
-    ] = "none",
-    search: Annotated[
-        Literal["none", "grid", "random", "bayes"], typer.Option(help="How settings are searched.")
-    ] = "random",
-    trials: Annotated[int, typer.Option(min=1, help="Settings tried per model (a grid has its own number).")] = 6,
-    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
-    until: Annotated[str, typer.Option(help="Use no label known later than this day, e.g. 2010-09-30.")] = "",
-    file: Annotated[Path | None, typer.Option(help="Examples from a file instead of the topic training.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json and the pictures.")] = None,
-    register: Annotated[bool, typer.Option(help="Add the best to the registry.")] = True,
-    shadow: Annotated[bool, typer.Option(help="Try it beside the champion at once.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    data_dir: Annotated[Path, typer.Option(help="Folder of the running stack.")] = DATA_DIR,
+    models: Models = ALL_MODELS,
+    select: Select = "none",
+    search: Search = "random",
+    trials: Trials = 6,
+    seed: Seed = 0,
+    until: Until = "",
+    file: File = None,
+    out: Out = None,
+    register: Register = True,
+    shadow: Shadow = True,
+    as_json: AsJson = False,
+    data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Churn: train, search and judge scikit-learn's models in time order; the best becomes a version of the registry.
 
     The examples are features as they were when the user was scored, with the label that came a horizon later. Settings
     are chosen on the earlier moments; the figures are of the later ones, with the online model beside.
     """
-    from services.jobs.train.examples import from_file, from_records  # scikit-learn only here
-    from services.jobs.train.report import document_of, write
-    from services.jobs.train.run import Plan, train
+    from services.jobs.train.run import Plan  # scikit-learn only here
 
-    console = Console(stderr=as_json)
-    until_ms = _or_exit(lambda: _until_ms(until))
-    settings = settings_for(data_dir) if file is None or register else None
+    plan = Plan(_names(models), select, search, trials, seed)
+    _run(lambda _: CHURN, plan, _Work(until, file, out, register, shadow, as_json, data_dir))
+
+
+@train_app.command()
+def goal(  # noqa: PLR0913, PLR0917 - one parameter per option
+    goal_id: Annotated[str, typer.Argument(metavar="ID", help="Goal of goals/, such as buy-again.")],
+    models: Models = ALL_MODELS,
+    select: Select = "none",
+    search: Search = "random",
+    trials: Trials = 6,
+    seed: Seed = 0,
+    until: Until = "",
+    file: File = None,
+    out: Out = None,
+    register: Register = True,
+    shadow: Shadow = True,
+    as_json: AsJson = False,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """A goal: the same for the probability of a goal that goals/ declares, from the examples that the stream noted.
+
+    What is compared, promoted and rolled back with `kairos models` is named goal:ID. A goal that asks something else
+    than before (event, when, horizon, min_orders, attributes) has examples and versions of its own.
+    """
+    from services.jobs.train.run import Plan  # scikit-learn only here
+
+    plan = Plan(_names(models), select, search, trials, seed)
+    work = _Work(until, file, out, register, shadow, as_json, data_dir)
+
+    def declared(settings: Settings | None) -> Task:
+        return Task.of_goal(goal_id, 0) if settings is None else task_named(f"goal:{goal_id}", settings.config_dir)
+
+    _run(declared, plan, work)
+
+
+def _names(models: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in models.split(",") if name.strip())
+
+
+def _run(asked: Callable[[Settings | None], Task], plan: Plan, work: _Work) -> None:
+    """Examples, training, registry, report; `asked` : what is trained, where the definitions are known or not."""
+    from services.jobs.train.examples import from_file, from_records
+    from services.jobs.train.report import document_of, write
+    from services.jobs.train.run import train
+
+    console = Console(stderr=work.as_json)
+    plan = replace(plan, until_ms=_or_exit(lambda: _until_ms(work.until)))
+    file = work.file
+    settings = settings_for(work.data_dir) if file is None or work.register else None
+    task = _or_exit(lambda: asked(settings))
     if settings is not None and file is None:
         with console.status("Reading the topic training ..."):
-            records = read_topic(settings.kafka.bootstrap, TRAINING.name, TRAINING_PARTITION["churn"])
-            examples: Examples = from_records(record.value for record in records if record.value)
+            records = read_topic(settings.kafka.bootstrap, TRAINING.name, TRAINING_PARTITION[task.kind.learner])
+            examples: Examples = from_records((record.value for record in records if record.value), task)
     else:
         assert file is not None
-        examples = _or_exit(lambda: from_file(file))
-    names = tuple(name.strip() for name in models.split(",") if name.strip())
+        examples = _or_exit(lambda: from_file(file, task))
     with Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -98,19 +171,20 @@ def churn(  # noqa: PLR0913, PLR0917 - one parameter per option
         TimeElapsedColumn(),
         console=Console(stderr=True),
     ) as bar:
-        task = bar.add_task("train")
+        line = bar.add_task("train")
         trained = _or_exit(
             lambda: train(
                 examples,
-                Plan(names, select, search, trials, seed, until_ms),
-                lambda title, done, total: bar.update(task, description=title, completed=done, total=total),
+                plan,
+                lambda title, done, total: bar.update(line, description=title, completed=done, total=total),
             )
         )
     version = None
-    if register and settings is not None:
-        version = _registered(trained, settings.redis.url.get_secret_value(), try_it=shadow)
-    written = write(trained, out or data_dir / "models" / f"churn-{version or 'unregistered'}", version)
-    if as_json:
+    if work.register and settings is not None:
+        version = _registered(trained, settings.redis.url.get_secret_value(), try_it=work.shadow)
+    name = f"{task.score.replace(':', '-')}-{version or 'unregistered'}"
+    written = write(trained, work.out or work.data_dir / "models" / name, version)
+    if work.as_json:
         sys.stdout.write(json.dumps(document_of(trained) | {"version": version}, indent=2) + "\n")
         return
     _show(trained, console)
@@ -118,7 +192,8 @@ def churn(  # noqa: PLR0913, PLR0917 - one parameter per option
         console.print("No pictures: Matplotlib is not installed (pip install matplotlib).")
     console.print(f"Written: {', '.join(str(path) for path in written)}", soft_wrap=True)
     if version is not None:
-        tried = ", tried beside the champion from here on: kairos models compare" if shadow else ""
+        compare = "kairos models compare" if task is CHURN else f"kairos models compare {task.score}"
+        tried = f", tried beside the champion from here on: {compare}" if work.shadow else ""
         console.print(f"Version {version} of the registry{tried}", soft_wrap=True)
 
 
@@ -127,7 +202,7 @@ def _registered(trained: Trained, url: str, *, try_it: bool) -> int:
 
     now_ms = int(time.time() * 1000)
     with connect(url) as client:
-        registry = ModelRegistry(client)
+        registry = ModelRegistry(client, trained.task)
         version = registry.add(trained.state, meta_of(trained), libraries(), now_ms).version
         if try_it:
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from config.definitions import Definitions, Goal
 from config.topics import INPUT_NAMES
-from models.learners.batch import NAME as BATCH
+from models.learners.task import CHURN, Task
 from services.dashboard import words
 from services.dashboard.chosen import build_choosing, build_recommended
 from services.dashboard.context import (
@@ -229,16 +229,16 @@ def _goal(goal: Goal, raw: RawLive) -> ModelVersion:
         published=words.seconds_of_day(snapshot.created_ms) if snapshot and meta else "\N{EN DASH}",
         learned=bool(meta.get("learned")),
         examples=meta.get("examples"),
-        words=_goal_words(meta, figures),
+        words=_goal_words(meta, figures, _promoted(Task.of_goal(goal.id, goal.code), raw)),
         figures=figures if meta.get("judged") else {},
     )
 
 
-def _goal_words(meta: Figures, figures: Figures) -> str:
+def _goal_words(meta: Figures, figures: Figures, promoted: str) -> str:
     outcomes = words.plural(int(meta.get("examples") or 0), "known outcome")
-    if not meta.get("learned"):
+    if not meta.get("learned") and not promoted:
         return f"not learned yet: nobody is scored; {outcomes} so far"
-    told = f"learned since {words.day(int(meta['first_label_ms']))}, from {outcomes}"
+    told = promoted or f"learned since {words.day(int(meta['first_label_ms']))}, from {outcomes}"
     if not meta.get("judged"):
         return told
     auc = f"AUC {figures['auc']:.3f}, " if "auc" in figures else ""
@@ -271,13 +271,21 @@ def build_segments(raw: RawLive) -> tuple[Segment, ...]:
     return tuple(sorted(found, key=lambda one: (-one.share, one.name)))
 
 
+def _promoted(task: Task, raw: RawLive) -> str:
+    """What serves in place of the online model; empty if nothing does."""
+    told = [
+        figures["snapshots"][task.batch]
+        for figures in deciding(raw.workers)
+        if task.batch in figures.get("snapshots", {})
+    ]
+    return f"batch version {max(map(int, told))} was promoted and scores; the online model learns on" if told else ""
+
+
 def _churn_words(snapshot: Snapshot | None, raw: RawLive) -> str:
     meta = snapshot.meta if snapshot else {}
-    promoted = [
-        figures["snapshots"][BATCH] for figures in deciding(raw.workers) if BATCH in figures.get("snapshots", {})
-    ]
+    promoted = _promoted(CHURN, raw)
     if promoted:
-        return f"batch version {max(map(int, promoted))} was promoted and scores; the online model learns on"
+        return promoted
     outcomes = words.plural(int(meta.get("examples") or 0), "known outcome")
     if not meta.get("learned"):
         return f"not learned yet: a recency and frequency rule scores; {outcomes} so far"

@@ -106,9 +106,12 @@ def model_health(model: str) -> str:
     return f"health:{{{model}}}"
 
 
-def comparison(model: str) -> str:
-    """Champion and shadow on the labels so far, JSON; written with the learner's checkpoint."""
-    return f"comparison:{{{model}}}"
+def comparison(model: str, part: str = "") -> str:
+    """Champion and shadow of a score on the labels so far, JSON; written with the checkpoint of its learner, `model`.
+
+    `part` : which of its scores, where there are many.
+    """
+    return f"comparison:{{{model}}}:{part}" if part else f"comparison:{{{model}}}"
 
 
 def alert(number: int, name: str) -> str:

@@ -64,10 +64,14 @@ class LearnStore:
         offset: int,
         checkpoint: bytes,
         snapshot: Envelope | None,
-        comparison: bytes | None = None,
+        comparisons: Mapping[str, bytes] | None = None,
         health: Mapping[str, bytes] | None = None,
     ) -> bool:
         """Write everything together, if the stored offset is still `previous_offset`.
+
+        Parameters
+        ----------
+        comparisons : by which of its scores they are of; "" where there is one.
 
         Returns
         -------
@@ -91,8 +95,8 @@ class LearnStore:
                     # Old versions stay: the audit replays decisions with the snapshot they were made with.
                     pipe.set(keys.snapshot(model, snapshot.version), snapshot.to_bytes())
                     pipe.set(keys.snapshot_latest(model), snapshot.version)
-                if comparison is not None:
-                    pipe.set(keys.comparison(model), comparison)
+                for part, found in (comparisons or {}).items():
+                    pipe.set(keys.comparison(model, part), found)
                 if health is not None:
                     pipe.delete(keys.model_health(model))
                     for name, told in health.items():

@@ -11,9 +11,13 @@ import redis
 from config.definitions import Goal
 from models.features.goals import as_matrix, raw, reasons
 from models.goals import Goals
+from models.learners.contest import ONLINE
 from models.learners.goal_scores import NAME, GoalScores
+from models.learners.standing import spell
+from models.learners.task import Task
 from models.profile.state import Profile
 from services.state.people import find_person
+from services.state.promoted import Promoted
 from services.state.snapshots import SnapshotReader
 
 
@@ -30,6 +34,7 @@ class Propensity(msgspec.Struct, frozen=True):
     Parameters
     ----------
     probability : None while there is none; `note` says why.
+    model : `online`, or the batch version that was promoted.
     reasons : strongest first. others : share in log-odds of all other reasons; base : log-odds of the average user.
         Base, reasons and others add up to the log-odds of the probability.
     """
@@ -39,6 +44,7 @@ class Propensity(msgspec.Struct, frozen=True):
     horizon_ms: int
     probability: float | None
     note: str = ""
+    model: str = ""
     reasons: list[Why] = []
     others: float = 0.0
     base: float = 0.0
@@ -66,12 +72,14 @@ class PropensityReader:
     Notes
     -----
     The score is computed as the question is asked: as of the lane's watermark (or the user's last event, if that is
-    later), with the newest snapshot. What conditions see is the score as of the user's last event.
+    later), with the newest snapshot or the batch model that was promoted. What conditions see is the score as
+    of the user's last event.
     """
 
     def __init__(self, client: redis.Redis, lanes: int) -> None:
         self._client, self._lanes = client, lanes
         self._snapshots = SnapshotReader(client)
+        self._promoted = Promoted(client)
         self._scores = GoalScores()
         self._lock = threading.Lock()
 
@@ -89,16 +97,19 @@ class PropensityReader:
         if found is None:
             return None
         user, profile, at_ms = found
-        scores = self._newest()
+        scores = self._newest(goals)
         return Told(user, at_ms, scores.version, told(profile, at_ms // 1000, Goals(tuple(goals), scores)))
 
-    def _newest(self) -> GoalScores:
+    def _newest(self, goals: Sequence[Goal]) -> GoalScores:
         version = self._snapshots.latest((NAME,)).get(NAME, 0)
         with self._lock:
+            known = self._scores.batch
+            batch = self._promoted.take({Task.of_goal(goal.id, goal.code): known.get(goal.code) for goal in goals})
             if version != self._scores.version:
                 self._scores = (
                     GoalScores.from_envelope(self._snapshots.load(NAME, version)) if version else GoalScores()
                 )
+            self._scores = self._scores.with_batch({task.code: one for task, one in batch.items() if one is not None})
             return self._scores
 
 
@@ -125,6 +136,7 @@ def told(profile: Profile, at: int, goals: Goals) -> list[Propensity]:
                     goal.description,
                     goal.horizon_ms,
                     round(probabilities[goal.code], 4),
+                    model=spell(served.batch[goal.code].version if goal.code in served.batch else ONLINE),
                     reasons=[Why(text, round(share, 4)) for text, share in told_of],
                     others=round(sum(share for _, share in shares) - sum(share for _, share in told_of), 4),
                     base=round(served.base_log_odds(goal.code), 4),

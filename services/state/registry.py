@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -13,8 +13,9 @@ from models.learners import batch
 from models.learners.contest import Comparison
 from models.learners.envelope import Envelope, pack_state
 from models.learners.standing import Standing
+from models.learners.task import CHURN, Task
 from services.state import keys
-from services.state.cluster import at_node
+from services.state.cluster import at_node, get_many
 from services.state.redis_lane import translated
 from services.state.snapshots import SnapshotReader
 
@@ -23,12 +24,12 @@ T = TypeVar("T")
 
 
 class ModelRegistry:
-    """Batch versions of the churn score and the places of all its models.
+    """Batch versions of a score and the places of all its models.
 
     Parameters
     ----------
     client : synchronous client (:func:`services.state.redis_lane.connect`).
-    model : the score.
+    task : the score.
 
     Notes
     -----
@@ -36,10 +37,10 @@ class ModelRegistry:
     small document; whoever changes it does so only if nobody else has in between.
     """
 
-    def __init__(self, client: redis.Redis, model: str = "churn") -> None:
+    def __init__(self, client: redis.Redis, task: Task = CHURN) -> None:
         self._client = client
-        self._model = model
-        self._batch = {"churn": batch.NAME}[model]
+        self.task = task
+        self._batch = task.batch
         self._reader = SnapshotReader(client)
 
     def standing(self) -> Standing:
@@ -52,11 +53,11 @@ class ModelRegistry:
         TransientError
             Redis is away.
         """
-        return self._decoded(keys.registry(self._model), Standing) or Standing()
+        return self._decoded(keys.registry(self.task.place), Standing) or Standing()
 
     def comparison(self) -> Comparison | None:
         """What the learn role found so far; None before its first checkpoint."""
-        return self._decoded(keys.comparison(self._model), Comparison)
+        return self._decoded(keys.comparison(self.task.kind.learner, self.task.part), Comparison)
 
     def change(self, make: Callable[[Standing], Standing]) -> Standing:
         """Change places; `make` is asked again with what stands there when somebody else was quicker.
@@ -66,7 +67,7 @@ class ModelRegistry:
         TransientError
             Redis is away, or others change all the time.
         """
-        key = keys.registry(self._model)
+        key = keys.registry(self.task.place)
         for _ in range(TRIES):
             try:
                 with translated(), at_node(self._client, key) as node, node.pipeline() as pipe:
@@ -145,6 +146,26 @@ class ModelRegistry:
         with translated():
             found = cast(bytes | None, self._client.get(key))
         return None if found is None else _decode(found, kind, key)
+
+
+def read_standings(client: redis.Redis, tasks: Sequence[Task]) -> dict[Task, Standing | IncompatibleSnapshotError]:
+    """Places of the models of many scores, in one round trip; the error where one cannot be read.
+
+    Raises
+    ------
+    TransientError
+        Redis is away.
+    """
+    places = [keys.registry(task.place) for task in tasks]
+    with translated():
+        packed = get_many(client, places) if places else []
+    found: dict[Task, Standing | IncompatibleSnapshotError] = {}
+    for task, place, value in zip(tasks, places, packed, strict=True):
+        try:
+            found[task] = Standing() if value is None else _decode(value, Standing, place)
+        except IncompatibleSnapshotError as error:
+            found[task] = error
+    return found
 
 
 def _decode(found: bytes, kind: type[T], key: str) -> T:

@@ -14,18 +14,18 @@ from models.errors import IncompatibleSnapshotError
 from models.facts import Facts
 from models.learners import goal_scores, linear, rules, sentiment, uplift_scores
 from models.learners.batch import BatchModel, ChurnScorer
-from models.learners.contest import ONLINE
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.learners.opinions import Opinions
+from models.learners.task import CHURN, Task
 from models.learners.uplift_scores import UpliftScores
 from models.offers import bandit, recs, stock
 from models.offers.bandit import Bandit
 from models.offers.pairs import Rules
 from models.offers.recs import Recs
 from models.offers.stock import Stock
+from services.state.promoted import Promoted
 from services.state.redis_lane import Client
-from services.state.registry import ModelRegistry
 from services.state.snapshots import SnapshotReader
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ MODELS = (
 
 
 class ServedModels:
-    """Takes newer versions, and the model that was promoted.
+    """Takes newer versions, and the models that were promoted.
 
     Parameters
     ----------
@@ -52,8 +52,7 @@ class ServedModels:
 
     def __init__(self, client: Client) -> None:
         self._reader = SnapshotReader(client)
-        self._registry = ModelRegistry(client, linear.NAME)
-        self._refused = ""
+        self._promoted = Promoted(client)
         self._refused_goals = self._refused_texts = self._refused_rules = self._refused_uplift = 0
         self._refused_facts: dict[str, int] = {}
 
@@ -72,11 +71,13 @@ class ServedModels:
             Redis is away.
         """
         latest = self._reader.latest(MODELS)
-        churn = self._churn(brain.churn, latest.get(linear.NAME, 0), anew=anew)
+        batch = self._batch(brain, anew=anew)
+        churn = batch[CHURN] or self._churn(brain.churn, latest.get(linear.NAME, 0), anew=anew)
         offers, version = brain.recs, latest.get(recs.NAME, 0)
         if anew or version != offers.version:
             offers = Recs.from_envelope(self._reader.load(recs.NAME, version)) if version else Recs()
         goals = self._goals(brain.goals.scores, latest.get(goal_scores.NAME, 0), anew=anew)
+        goals = goals.with_batch({task.code: model for task, model in batch.items() if task.goal and model is not None})
         chooser, version = brain.bandit, latest.get(bandit.NAME, 0)
         if anew or version != chooser.version:
             chooser = Bandit.from_envelope(self._reader.load(bandit.NAME, version)) if version else Bandit()
@@ -157,22 +158,16 @@ class ServedModels:
                 log.warning("goals_refused", serving=current.version, error=str(error))
             return current
 
+    def _batch(self, brain: Brain, *, anew: bool) -> dict[Task, BatchModel | None]:
+        """What was promoted of each score that is declared; where that cannot be read, what serves now goes on."""
+        serving: dict[Task, BatchModel | None] = {
+            CHURN: brain.churn if isinstance(brain.churn, BatchModel) else None,
+            **{Task.of_goal(goal.id, goal.code): brain.goals.scores.batch.get(goal.code) for goal in brain.goals.goals},
+        }
+        return self._promoted.take(serving, anew=anew)
+
     def _churn(self, current: ChurnScorer, online: int, *, anew: bool) -> ChurnScorer:
-        """What was promoted; where that cannot be read, what serves now goes on."""
-        try:
-            champion = self._registry.standing().champion
-            if champion != ONLINE:
-                same = isinstance(current, BatchModel) and current.version == champion and not anew
-                chosen: ChurnScorer = current if same else self._registry.load(champion)
-                self._refused = ""
-                return chosen
-            self._refused = ""
-        except IncompatibleSnapshotError as error:
-            if str(error) != self._refused:
-                self._refused = str(error)
-                log.warning("champion_refused", serving=f"{current.name} {current.version}", error=str(error))
-            if isinstance(current, BatchModel):
-                return current
+        """What learn published last."""
         if not anew and isinstance(current, LinearModel) and online == current.version:
             return current
         return LinearModel.from_envelope(self._reader.load(linear.NAME, online)) if online else LinearModel.rule()

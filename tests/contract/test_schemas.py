@@ -186,6 +186,7 @@ SHARED_KEYS = {
     keys.learn_checkpoint("<model>"),
     keys.registry("<model>"),
     keys.comparison("<model>"),
+    keys.comparison("goals", "<id>:<code>"),
     keys.model_health("<model>"),
     keys.REDRIVEN,
     keys.experiment("<id>"),

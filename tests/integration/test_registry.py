@@ -13,18 +13,23 @@ from config.definitions import Definitions
 from config.topics import LEARNED_FROM
 from models.brain import Brain
 from models.errors import IncompatibleSnapshotError
-from models.learners.batch import NAME, BatchModel, state_of
+from models.learners.batch import BatchModel, state_of
 from models.learners.contest import Contest
 from models.learners.envelope import Envelope
 from models.learners.standing import Standing
 from models.learners.streamed.churn import ChurnModel
+from models.learners.task import CHURN, Task
+from services.jobs.audit.run import Brains
 from services.jobs.doctor.work import _models
 from services.jobs.models import listing
 from services.state import keys
+from services.state.policies import keep_policy
 from services.state.registry import ModelRegistry
 from services.state.served import ServedModels
 from streams.shadow import Contenders
 from support.lane import shipped
+
+NAME = CHURN.batch
 
 
 @pytest.fixture
@@ -131,21 +136,21 @@ def test_a_champion_that_cannot_be_read_is_refused_and_the_one_before_serves_on(
 
 def test_a_shadow_that_cannot_be_read_is_not_compared(client: redis.Redis) -> None:
     registry, clock, contest = ModelRegistry(client), [0.0], Contest()
-    contenders = Contenders(registry, lambda: clock[0])
-    contenders.bring(contest)
+    contenders, contests = Contenders(client, lambda: clock[0]), {CHURN: contest}
+    contenders.bring(contests)
     assert not contest.active
     registry.add(state(), {}, "", 9)
     registry.change(lambda one: one.with_shadow(1, 10))
-    contenders.bring_if_due(contest)
+    contenders.bring_if_due(contests)
     assert contest.shadow is None, "looked a moment ago"
     clock[0] = 2.0
-    contenders.bring_if_due(contest)
+    contenders.bring_if_due(contests)
     assert (contest.active, contest.since_ms) == (True, 77)
     registry.add(state(), {}, "", 9)
     spoil(client, 2, payload=b"x")
     registry.change(lambda one: one.with_shadow(2, 11))
     clock[0] = 4.0
-    contenders.bring_if_due(contest)
+    contenders.bring_if_due(contests)
     assert not contest.active
     assert "damaged" in contest.report().refused
 
@@ -178,3 +183,43 @@ def test_the_doctor_tells_what_was_promoted(client: redis.Redis) -> None:
     (found,) = _models(client, 0)
     assert "cannot be read" in str(found)
     assert "kairos models rollback" in str(found)
+
+
+def test_each_goal_has_places_and_versions_of_its_own(client: redis.Redis, definitions: Definitions) -> None:
+    """What is promoted of a goal serves it, not churn, nor the goal once it asks something else."""
+    goal = definitions.goals[0]
+    task, other = Task.of_goal(goal.id, goal.code), Task.of_goal(goal.id, goal.code + 1)
+    linear = {"kind": "linear", "w": [1.0], "b": -3.0}
+    trained = state_of([0], [0.0], ([0.0], [1.0]), np.zeros(20), 77, linear, task)
+    served = ServedModels(client)
+    brain = served.take(Brain(definitions))
+    with pytest.raises(IncompatibleSnapshotError, match="other features"):
+        ModelRegistry(client, task).add(state(), {}, "", 9)
+    for one in (task, other):
+        registry = ModelRegistry(client, one)
+        assert registry.add(trained, {}, "", 9).version == 1
+        registry.change(lambda standing: standing.with_shadow(1, 10))
+        assert served.take(brain) is brain, "a shadow serves nobody"
+        registry.change(lambda standing: standing.promoted(None, 11, force=True))
+        brain = served.take(brain)
+    assert set(brain.goals.scores.batch) == {goal.code}
+    assert brain.versions.items() >= {"churn": 0, "goals": 0, task.batch: 1}.items()
+    assert other.batch not in brain.versions
+    assert served.take(brain) is brain
+    assert Brains(client)(_published(client, definitions), brain.versions).versions == brain.versions
+    told = {one["model"]: one["state"] for one in listing(client, (CHURN, task)) if one["kind"] == "batch"}
+    assert told == {task.batch: "serves"}
+    assert "batch version 1 was promoted" in str(*_models(client, 0, (CHURN, task)))
+    learner = {task: Contest(), Task.of_goal("new", 5): Contest()}
+    Contenders(client, lambda: 0.0).bring(learner)
+    assert [contest.champion for contest in learner.values()] == [1, 0]
+    ModelRegistry(client, task).change(lambda standing: standing.rolled_back(12))
+    brain = served.take(brain)
+    assert not brain.goals.scores.batch
+    assert task.batch not in brain.versions
+    assert Brains(client)(_published(client, definitions), brain.versions).versions == brain.versions
+
+
+def _published(client: redis.Redis, definitions: Definitions) -> str:
+    keep_policy(client, definitions)
+    return definitions.version()

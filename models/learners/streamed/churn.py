@@ -17,6 +17,7 @@ from models.learners.contest import Contest
 from models.learners.health import ScoreHealth, Watch
 from models.learners.model import Model
 from models.learners.pool import Pool
+from models.learners.task import CHURN, Task
 
 MIN_EXAMPLES: Final = 500
 MIN_OF_EACH_LABEL: Final = 20
@@ -53,7 +54,8 @@ class ChurnModel(Model):
         judged = self.pool.count % JUDGED_EVERY == 0 and self.learned
         online = self.pool.served_at(features, example.at) if judged or self.contest.active else None
         if self.contest.active:
-            self.contest.note(example.user, example.at, example.x, example.label, online)
+            told = _rule_log_odds(example.x) if online is None else online
+            self.contest.note(example.user, example.at, example.x, example.label, told)
         if judged and online is not None:
             served = float(sigmoid(np.clip(online, -MAX_LOG_ODDS, MAX_LOG_ODDS)))
             self.watch.add(served, example.label, example.known_at)
@@ -92,6 +94,9 @@ class ChurnModel(Model):
             "pool": {name: float(share) for name, share in shares},
         }
 
+    def contests(self) -> dict[Task, Contest]:
+        return {CHURN: self.contest}
+
     def health(self) -> dict[str, ScoreHealth]:
         return {
             "": ScoreHealth(
@@ -127,6 +132,10 @@ class ChurnModel(Model):
             rule = linear.LinearModel.rule().payload
             return msgspec.structs.replace(rule, examples=count, first_label_ms=first)
         return linear.payload_of(self.pool, churn.FEATURE_NAMES, learned=True, since_ms=first)
+
+
+def _rule_log_odds(x: Sequence[int]) -> float:
+    return float(linear.LinearModel.rule().log_odds(churn.as_matrix([x]))[0])
 
 
 MODEL: Final = ChurnModel

@@ -16,9 +16,11 @@ from models.errors import IncompatibleSnapshotError
 from models.features import goals
 from models.features.attributes import Attributes, Told
 from models.learners import goal_scores, linear
+from models.learners.contest import ONLINE, Contest
 from models.learners.health import Doubt, ScoreHealth, Watch
 from models.learners.model import Model
 from models.learners.pool import Pool
+from models.learners.task import Task
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -43,6 +45,7 @@ class GoalLearner:
         self.pool = Pool(len(goals.FEATURE_NAMES), MEMBERS, judged_from=MIN_EXAMPLES)
         self.watch = Watch()
         self.doubt = Doubt()
+        self.contest = Contest()
         self.positives = 0
         self.first_label_ms: int | None = None
         self.last_ms = 0
@@ -53,7 +56,11 @@ class GoalLearner:
             self.pool.doubt()
             self.doubt.begin()
         x = self._columns(example)
-        self.doubt.add(self.pool.served_at(x, example.at) if self.doubt.open else None, example.label)
+        online = self.pool.served_at(x, example.at) if self.doubt.open or self.contest.active else None
+        if self.contest.active:
+            told = self.doubt.log_odds if self.doubt.fallback else online
+            self.contest.note(example.user, example.at, example.x, example.label, told)
+        self.doubt.add(online if self.doubt.open else None, example.label)
         self.pool.learn_one(x, example.label, example.at, example.known_at)
         if self.attributes is not None:
             self.attributes.learn(_told(example), example.label)
@@ -115,7 +122,7 @@ class GoalLearner:
             newest_ms=self.last_ms,
             **self.watch.figures(),
             constant=self.pool.constant(),
-            fallback=self.doubt.fallback,
+            fallback=self.doubt.fallback and self.contest.champion == ONLINE,
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -128,6 +135,7 @@ class GoalLearner:
             "counts": [self.positives, self.last_ms],
             "first_label_ms": self.first_label_ms,
             **({} if self.attributes is None else {"attributes": self.attributes.snapshot()}),
+            "contest": self.contest.snapshot(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -148,6 +156,7 @@ class GoalLearner:
                 {"served": state["served"], "adwin": state["adwin"], "drifts": drifts, "last_drift_ms": None}
             )
         self.first_label_ms = state["first_label_ms"]
+        self.contest.restore(state.get("contest"))
 
 
 def _told(example: GoalExample) -> dict[str, Told]:
@@ -197,6 +206,9 @@ class GoalsModel(Model):
 
     def meta(self) -> dict[str, Any]:
         return {"goals": {str(code): {"goal": one.goal, **one.meta()} for code, one in sorted(self.learners.items())}}
+
+    def contests(self) -> dict[Task, Contest]:
+        return {Task.of_goal(one.goal, code): one.contest for code, one in sorted(self.learners.items())}
 
     def health(self) -> dict[str, ScoreHealth]:
         return {one.goal: one.health() for _, one in sorted(self.learners.items())}

@@ -16,11 +16,12 @@ from models.brain import Brain
 from models.errors import IncompatibleSnapshotError
 from models.facts import Facts
 from models.lane import decode_fence, decode_state
-from models.learners import batch, linear
-from models.learners.batch import BatchModel, ChurnScorer
+from models.learners import linear
+from models.learners.batch import BatchModel
 from models.learners.goal_scores import GoalScores
 from models.learners.linear import LinearModel
 from models.learners.opinions import Opinions
+from models.learners.task import CHURN, GOAL_BATCH, Task
 from models.learners.uplift_scores import UpliftScores
 from models.offers import bandit, stock
 from models.offers.bandit import Bandit
@@ -59,7 +60,8 @@ class Brains:
         self._redis = client
         self._reader = SnapshotReader(self._redis)
         self._policies: dict[str, Brain] = {}
-        self._churn: dict[tuple[str, int], ChurnScorer] = {(linear.NAME, 0): LinearModel.rule()}
+        self._churn: dict[int, LinearModel] = {0: LinearModel.rule()}
+        self._promoted: dict[Task, BatchModel] = {}
         self._recs: dict[int, Recs] = {0: Recs()}
         self._goals: dict[int, GoalScores] = {0: GoalScores()}
         self._bandits: dict[int, Bandit] = {0: Bandit()}
@@ -80,14 +82,17 @@ class Brains:
         base = self._policies.get(policy)
         if base is None:
             base = self._policies[policy] = Brain(read_policy(self._redis, policy), opinions=self._opinions[0])
-        name = batch.NAME if batch.NAME in versions else linear.NAME
-        churn = self._scorer(name, versions.get(name, 0))
+        churn = self._batch(CHURN, versions.get(CHURN.batch, 0)) or self._online(versions.get(linear.NAME, 0))
         wanted = ("recs", "goals", bandit.NAME, "sentiment", "rules", "uplift")
         recs, goals, chooser, texts, rules, uplift = (versions.get(model, 0) for model in wanted)
         if recs not in self._recs:
             self._recs = {0: self._recs[0], recs: Recs.from_envelope(self._reader.load("recs", recs))}
         if goals not in self._goals:
             self._goals = {0: self._goals[0], goals: GoalScores.from_envelope(self._reader.load("goals", goals))}
+        promoted = {name: version for name, version in versions.items() if name.startswith(GOAL_BATCH)}
+        tasks = {name: Task.of_batch(name) for name in promoted}
+        found = {task.code: self._batch(task, promoted[name]) for name, task in tasks.items()}
+        self._goals[goals] = self._goals[goals].with_batch({code: one for code, one in found.items() if one})
         if chooser not in self._bandits:
             self._bandits = {
                 0: self._bandits[0],
@@ -133,13 +138,20 @@ class Brains:
                 other[name] = facts.READERS[name](self._reader.load(name, wanted)) if wanted else empty
         return replace(known, **other) if other else known
 
-    def _scorer(self, name: str, version: int) -> ChurnScorer:
-        rule = (linear.NAME, 0)
-        if (name, version) not in self._churn:
-            envelope = self._reader.load(name, version)
-            made = (BatchModel if name == batch.NAME else LinearModel).from_envelope(envelope)
-            self._churn = {rule: self._churn[rule], (name, version): made}
-        return self._churn[name, version]
+    def _online(self, version: int) -> LinearModel:
+        if version not in self._churn:
+            made = LinearModel.from_envelope(self._reader.load(linear.NAME, version))
+            self._churn = {0: self._churn[0], version: made}
+        return self._churn[version]
+
+    def _batch(self, task: Task, version: int) -> BatchModel | None:
+        """Batch model of a score, None for version 0."""
+        if not version:
+            return None
+        known = self._promoted.get(task)
+        if known is None or known.version != version:
+            known = self._promoted[task] = BatchModel.from_envelope(self._reader.load(task.batch, version))
+        return known
 
 
 def run_audit(settings: Settings, progress: Callable[[int, int], None] = _unseen) -> AuditReport:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from config.problems import DefinitionError
 from config.settings import Settings
 from config.topics import LEARNED_FROM
 from models.errors import KairosError
 from models.learners.contest import ONLINE
+from models.learners.task import CHURN, Task
 from services.jobs.doctor.finding import Finding, bad, ok, warn
+from services.jobs.models import tasks_of
 from services.state.lanes import read_lanes
 from services.state.live import worker_figures
 from services.state.redis_lane import Client, translated
@@ -30,7 +33,7 @@ def work_findings(settings: Settings, client: Client, now_ms: int) -> Iterator[F
     yield from _lag(workers)
     yield from _refused(workers)
     yield from _lanes(settings, client)
-    yield from _models(client, now_ms)
+    yield from _models(client, now_ms, _declared(settings))
 
 
 def _alive(workers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -104,7 +107,14 @@ def _lanes(settings: Settings, client: Client) -> Iterator[Finding]:
         yield ok("ledger", "received = applied + duplicate + rejected + forwarded, in every lane")
 
 
-def _models(client: Client, now_ms: int) -> Iterator[Finding]:
+def _declared(settings: Settings) -> Sequence[Task]:
+    try:
+        return tasks_of(settings.config_dir)
+    except DefinitionError:  # told elsewhere
+        return (CHURN,)
+
+
+def _models(client: Client, now_ms: int, tasks: Sequence[Task] = (CHURN,)) -> Iterator[Finding]:
     reader = SnapshotReader(client)
     for name, version in sorted(reader.latest(tuple(LEARNED_FROM)).items()):
         try:
@@ -120,15 +130,16 @@ def _models(client: Client, now_ms: int) -> Iterator[Finding]:
             )
         else:
             yield ok(f"model {name}", f"version {version}, {max(0, age_ms) / 1000:.0f} s old")
-    registry = ModelRegistry(client)
-    try:
-        champion = registry.standing().champion
-        if champion != ONLINE:
-            registry.load(champion)
-            yield ok("model churn", f"batch version {champion} was promoted and scores")
-    except KairosError as error:
-        yield bad(
-            "model churn",
-            f"what was promoted cannot be read: {error}",
-            "kairos models rollback; the one before serves on",
-        )
+    for task in tasks:
+        registry = ModelRegistry(client, task)
+        try:
+            champion = registry.standing().champion
+            if champion != ONLINE:
+                registry.load(champion)
+                yield ok(f"model {task.score}", f"batch version {champion} was promoted and scores")
+        except KairosError as error:
+            yield bad(
+                f"model {task.score}",
+                f"what was promoted cannot be read: {error}",
+                f"kairos models rollback {task.score}; the one before serves on",
+            )

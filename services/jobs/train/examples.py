@@ -11,9 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.decisions import ChurnExample
 from models.errors import ConfigurationError
-from models.features.churn import FEATURE_NAMES, RAW_NAMES, as_matrix, expand
+from models.learners.task import CHURN, Task
 from services.jobs.evaluate.tables import read_table
 
 FloatArray = npt.NDArray[np.float64]
@@ -22,7 +21,21 @@ IntArray = npt.NDArray[np.int64]
 LEAST: Final = 500
 LEAST_OF_EACH_LABEL: Final = 20
 
-_decode = msgspec.json.Decoder(ChurnExample).decode
+
+class _Labelled(msgspec.Struct):
+    """What examples of all predictions have; `code` only those of a goal."""
+
+    type: str
+    id: str = ""
+    at: int = 0
+    due: int = 0
+    known_at: int = 0
+    label: int = 0
+    x: list[int] = []
+    code: int = 0
+
+
+_decode = msgspec.json.Decoder(_Labelled).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +45,8 @@ class Examples:
     Parameters
     ----------
     ids : of the examples. at, due, known : when the features were taken, when the label fell due and was known, ms.
-    labels : 1 did not return. raw : raw vectors, shape (n, 5), NaN where a value is missing. notes : what was done.
+    labels : 1 did not return, or reached the goal. raw : raw vectors, NaN where a value is missing. task : what they
+        are examples of. notes : what was done.
     """
 
     ids: list[str]
@@ -41,6 +55,7 @@ class Examples:
     known: IntArray
     labels: IntArray
     raw: FloatArray
+    task: Task = CHURN
     where: str = "topic training"
     notes: tuple[str, ...] = field(default=())
 
@@ -50,9 +65,7 @@ class Examples:
     @property
     def columns(self) -> FloatArray:
         """Features as learners see them; NaN where one of the values it is made of is missing."""
-        found = expand(self.raw)
-        found[np.isnan(self.raw).any(axis=1) & np.isnan(self.raw[:, 1]), FEATURE_NAMES.index("overdue")] = np.nan
-        return found
+        return self.task.kind.columns(self.raw)
 
     def some(self, chosen: npt.NDArray[Any], note: str = "") -> Examples:
         """Only these rows (a mask, or their numbers in order)."""
@@ -69,13 +82,16 @@ class Examples:
         )
 
 
-def from_records(values: Iterable[bytes]) -> Examples:
-    """Examples as they lie in `training`, each once: an output may be published twice."""
-    found: dict[str, ChurnExample] = {}
+def from_records(values: Iterable[bytes], task: Task = CHURN) -> Examples:
+    """Examples as they lie in `training`, each once: an output may be published twice. Those of others are left out."""
+    found: dict[str, _Labelled] = {}
     for value in values:
         example = _decode(value)
-        found.setdefault(example.id, example)
-    examples = list(found.values())
+        if (example.type, example.code) == (task.kind.name, task.code):
+            found.setdefault(example.id, example)
+    width = len(task.kind.raw_names)
+    examples = [one for one in found.values() if len(one.x) == width]
+    older = len(found) - len(examples)
     at, due, known = (
         np.array([getattr(one, name) for one in examples], dtype=np.int64) for name in ("at", "due", "known_at")
     )
@@ -85,47 +101,53 @@ def from_records(values: Iterable[bytes]) -> Examples:
         due,
         known,
         np.array([one.label for one in examples], dtype=np.int64),
-        as_matrix([one.x for one in examples]),
+        np.array([one.x for one in examples], dtype=np.float64).reshape(len(examples), width),
+        task,
+        notes=(f"{older} examples of another version of the features: left out",) if older else (),
     )
 
 
-def from_file(path: Path) -> Examples:
+def from_file(path: Path, task: Task = CHURN) -> Examples:
     """Examples of a CSV, Parquet or JSON-lines file.
 
     Its columns: `at`, `known_at` (ms since 1970), `label` (0 or 1), and either `x` (the raw vector, as in the topic) or
-    the raw values by name; `id` and `due` may be left out.
+    the raw values by name; `id` and `due` may be left out. Rows whose column `goal` names another goal are left out.
 
     Raises
     ------
     ConfigurationError
         A column is missing or holds what it cannot; names the file, the column and the row.
     """
-    table = read_table(path)
+    table, raw_names = read_table(path), task.kind.raw_names
     names, place = set(table.column_names), str(path)
-    wanted = ["at", "known_at", "label", *(["x"] if "x" in names else RAW_NAMES)]
+    wanted = ["at", "known_at", "label", *(["x"] if "x" in names else raw_names)]
     missing = [name for name in wanted if name not in names]
     if missing:
         raise ConfigurationError(
             f"there is no column {', '.join(missing)}",
             where=place,
-            remedy=f"at, known_at, label, and x or {', '.join(RAW_NAMES)}",
+            remedy=f"at, known_at, label, and x or {', '.join(raw_names)}",
         )
     rows: list[dict[str, Any]] = table.to_pylist()
+    every = len(rows)
+    if task.goal and "goal" in names:
+        rows = [row for row in rows if row["goal"] == task.goal]
+    notes = (f"{every - len(rows)} examples of other goals: left out",) if len(rows) < every else ()
     at, known = (_whole(rows, name, place) for name in ("at", "known_at"))
     labels = _whole(rows, "label", place)
     for number, label in enumerate(labels.tolist(), 1):
         if label not in {0, 1}:
             raise ConfigurationError(f"row {number}, column label: {label} is neither 0 nor 1", where=place)
-    vectors = [row["x"] if "x" in names else [row[name] for name in RAW_NAMES] for row in rows]
-    raw = np.full((len(rows), len(RAW_NAMES)), np.nan)
+    vectors = [row["x"] if "x" in names else [row[name] for name in raw_names] for row in rows]
+    raw = np.full((len(rows), len(raw_names)), np.nan)
     for number, vector in enumerate(vectors):
-        if not isinstance(vector, list) or len(vector) != len(RAW_NAMES):
-            raise ConfigurationError(f"row {number + 1}, column x: not {len(RAW_NAMES)} numbers", where=place)
+        if not isinstance(vector, list) or len(vector) != len(raw_names):
+            raise ConfigurationError(f"row {number + 1}, column x: not {len(raw_names)} numbers", where=place)
         for column, value in enumerate(vector):
-            raw[number, column] = _number(value, number + 1, RAW_NAMES[column], place)
+            raw[number, column] = _number(value, number + 1, raw_names[column], place)
     ids = [str(row.get("id") or f"row {number}") for number, row in enumerate(rows, 1)]
     due = _whole(rows, "due", place) if "due" in names else known
-    examples = Examples(ids, at, due, known, labels, raw, place)
+    examples = Examples(ids, at, due, known, labels, raw, task, place, notes)
     first = {name: number for number, name in reversed(list(enumerate(ids)))}
     once = np.array([first[name] == number for number, name in enumerate(ids)], dtype=np.bool_)
     return examples if once.all() else examples.some(once, f"{int((~once).sum())} rows whose id came before: left out")
@@ -153,7 +175,8 @@ def prepared(examples: Examples, until_ms: int | None = None, least: int = LEAST
     infinite = np.argwhere(np.isinf(examples.raw))
     if len(infinite):
         row, column = infinite[0]
-        raise ConfigurationError(f"example {examples.ids[row]}: {RAW_NAMES[column]} is infinite", where=place)
+        name = examples.task.kind.raw_names[column]
+        raise ConfigurationError(f"example {examples.ids[row]}: {name} is infinite", where=place)
     if until_ms is not None:
         later = examples.known > until_ms
         if later.any():
@@ -194,7 +217,7 @@ def varying(examples: Examples) -> tuple[list[int], list[str]]:
     kept = np.flatnonzero(spread > 0.0).tolist()
     if not kept:
         raise ConfigurationError("every feature is constant: there is nothing to learn from", where=examples.where)
-    return kept, [name for number, name in enumerate(FEATURE_NAMES) if number not in kept]
+    return kept, [name for number, name in enumerate(examples.task.kind.feature_names) if number not in kept]
 
 
 def _whole(rows: list[dict[str, Any]], name: str, place: str) -> IntArray:

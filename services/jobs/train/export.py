@@ -13,20 +13,26 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from models.learners.batch import state_of
+from models.learners.task import CHURN, Task
 from models.learners.trees import BoostedTrees, Forest
 from services.jobs.train.candidates import CalibratedSvm
 from services.jobs.train.examples import FloatArray
 
 
 def exported(
-    pipeline: Pipeline, columns: Sequence[int], reference: FloatArray, until_ms: int, examples: int
+    pipeline: Pipeline,
+    columns: Sequence[int],
+    reference: FloatArray,
+    until_ms: int,
+    examples: int,
+    task: Task = CHURN,
 ) -> dict[str, Any]:
     """State of a :class:`models.learners.batch.BatchModel` that scores as the pipeline does.
 
     Parameters
     ----------
     columns : numbers of the features that the pipeline was given. reference : medians of all features.
-    until_ms : newest label that was learned. examples : how many were.
+    until_ms : newest label that was learned. examples : how many were. task : what is told.
     """
     steps = pipeline.named_steps
     chosen = np.arange(len(columns)) if steps["select"] == "passthrough" else steps["select"].get_support(indices=True)
@@ -39,6 +45,7 @@ def exported(
         reference,
         until_ms,
         _arrays(steps["model"], examples),
+        task,
     )
 
 

@@ -38,6 +38,7 @@ def meta_of(trained: Trained) -> dict[str, Any]:
 def document_of(trained: Trained) -> dict[str, Any]:
     """All of it as JSON."""
     return {
+        "score": trained.task.score,
         "best": trained.best.name,
         "models": {
             one.name: {
@@ -81,7 +82,9 @@ def _pictures(trained: Trained, folder: Path) -> list[Path]:
         written.append(path)
         return figure, axes, path
 
-    figure, axes, path = picture("roc.png", "Who is called lost", "false alarms (share of those who return)", "found")
+    kind = trained.task.kind
+    across = f"false alarms (share of those who {kind.no})"
+    figure, axes, path = picture("roc.png", f"Who {kind.yes}", across, "found")
     for one in trained.found:
         away, found, _ = roc_curve(truth, one.scores)
         axes.plot(away, found, label=f"{one.name} {one.metrics['auc']:.3f}", lw=2 if one is trained.best else 1)
@@ -89,7 +92,7 @@ def _pictures(trained: Trained, folder: Path) -> list[Path]:
     axes.legend(title="area", fontsize="small")
     figure.savefig(path, dpi=110)
 
-    figure, axes, path = picture("calibration.png", "What scores mean", "mean score", "share that did not return")
+    figure, axes, path = picture("calibration.png", "What scores mean", "mean score", f"share that {kind.yes}")
     for one in (trained.best, trained.found[-1]):
         parts = np.array_split(np.argsort(one.scores, kind="stable"), BINS)
         points = [(one.scores[part].mean(), truth[part].mean()) for part in parts if len(part)]

@@ -14,13 +14,13 @@ from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 from models.errors import ConfigurationError
-from models.features.churn import FEATURE_NAMES
 from models.learners.batch import BatchModel
-from models.learners.streamed.churn import ChurnModel
+from models.learners.task import Task
 from services.jobs.evaluate.metrics import classification_metrics
 from services.jobs.train.candidates import CANDIDATES, Selection, Settings, fitted, pipeline_of
 from services.jobs.train.examples import LEAST, Examples, FloatArray, IntArray, prepared, varying
 from services.jobs.train.export import exported
+from services.jobs.train.online import online_of
 from services.jobs.train.search import Sampler, Search
 
 FOLDS: Final = 5
@@ -73,7 +73,8 @@ class Trained:
     ----------
     best : the kind with the lowest loss in the search; judged on other examples.
     found : all kinds, the online model last.
-    truth : labels of the judged examples. state : the best, fitted on all examples, for the registry.
+    truth : labels of the judged examples. task : what is told.
+    state : the best, fitted on all examples, for the registry.
     importance : how much the log loss of the best rises when a feature is shuffled. score_us : cost of one score.
     data : which examples it has seen. notes : what was done with them.
     """
@@ -81,6 +82,7 @@ class Trained:
     best: Found
     found: list[Found]
     truth: IntArray
+    task: Task
     state: dict[str, Any]
     importance: dict[str, float]
     score_us: float
@@ -128,13 +130,15 @@ def _trained(examples: Examples, plan: Plan, told: Told) -> Trained:
         _medians(examples.columns),
         int(examples.known.max()),
         len(examples),
+        examples.task,
     )
-    model = BatchModel(state)
+    model = BatchModel(state, task=examples.task)
     last = judged[-1][1]
     return Trained(
         best,
         found,
         truth,
+        examples.task,
         state,
         importances(model, examples.columns[last], examples.labels[last], plan.seed),
         _cost_us(model, examples.columns),
@@ -205,7 +209,7 @@ def importances(model: BatchModel, columns: FloatArray, labels: IntArray, seed: 
         return float(np.logaddexp(0.0, np.where(labels == 1, -odds, odds)).mean())
 
     before, found = loss(columns), {}
-    for number, name in enumerate(FEATURE_NAMES):
+    for number, name in enumerate(model.task.kind.feature_names):
         rises = []
         for _ in range(IMPORTANCE_SHUFFLES):
             mixed = columns.copy()
@@ -265,14 +269,14 @@ def _pipeline(found: Found, features: int, plan: Plan) -> Any:
 def _online(examples: Examples, folds: Sequence[tuple[Mask, Mask]]) -> FloatArray:
     """The model of the stream at the same moments: it has learned what was known by then, one example at a time."""
     raw = np.where(np.isnan(examples.raw), _medians(examples.raw), examples.raw)
-    model, learned, scores = ChurnModel(), 0, []
+    online, learned, scores = online_of(examples.task), 0, []
     for train, test in folds:
         upto = int(train.sum())  # in the order in which labels became known
         for number in range(learned, upto):
             x = raw[number].astype(int).tolist()
-            model.learn_example(x, int(examples.labels[number]), int(examples.at[number]), int(examples.known[number]))
+            online.learn(x, int(examples.labels[number]), int(examples.at[number]), int(examples.known[number]))
         learned = upto
-        scores.append(model.linear_model().score(raw[test]))
+        scores.append(online.score(raw[test]))
     return np.concatenate(scores)
 
 

@@ -13,7 +13,10 @@ from models.brain import Brain
 from models.decisions import GoalExample
 from models.features.attributes import Told
 from models.features.goals import as_matrix, reasons
+from models.learners.batch import BatchModel, state_of
+from models.learners.goal_scores import GoalScores
 from models.learners.streamed.goals import GoalsModel
+from models.learners.task import Task
 from models.profile.codec import decode_profile, encode_profile
 from models.profile.merge import merge
 from services.state.propensities import told
@@ -188,3 +191,23 @@ def test_of_two_open_examples_the_older_one_stays_whatever_they_hold() -> None:
     one, other = merge(first, second).goal_samples, merge(second, first).goal_samples
     assert one == other
     assert len(one) == 1
+
+
+@pytest.mark.parametrize("promoted", ["buy", "plain"])
+def test_a_batch_model_goes_by_the_numbers_whatever_is_kept_beside_them(promoted: str) -> None:
+    """Only one of two goals is served; the example of the one with attributes is longer."""
+    lane = rig(GOAL, PLAIN | {"id": "plain"})
+    goal = next(one for one in lane.brain.goals.goals if one.id == promoted)
+    task = Task.of_goal(goal.id, goal.code)
+    linear = {"kind": "linear", "w": [1.0], "b": 0.5}
+    model = BatchModel(state_of([3], [0.0], ([0.0], [1.0]), np.zeros(20), 0, linear, task), 1, task)
+    brain = lane.brain
+    lane.brain = brain.with_models(brain.churn, brain.recs, GoalScores().with_batch({goal.code: model}))
+    lane.feed("profiles", identify("u1", START - DAY_MS, plan="pro", age=41))
+    begun(lane, START)
+    samples = {sample.code: sample for sample in lane.profile("u1").goal_samples}
+    assert sorted(len(sample.x) for sample in samples.values()) == [21, 23]
+    wanted = round(float(model.score(as_matrix([samples[goal.code].x[:21]]))[0]) * 10_000)
+    assert {code: sample.p_e4 for code, sample in samples.items()} == dict.fromkeys(samples, -1) | {goal.code: wanted}
+    profile = lane.profile("u1")
+    assert lane.brain.goals.propensities(profile, profile.last_seen_ms // 1000).keys() == {promoted}

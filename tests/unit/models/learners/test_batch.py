@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import IncompatibleSnapshotError
-from models.features import churn
-from models.learners.batch import NAME, SCHEMA, BatchModel, state_of
+from models.features import churn, goals
+from models.learners.base import MAX_LOG_ODDS
+from models.learners.batch import SCHEMA, BatchModel, state_of
 from models.learners.envelope import Envelope, pack_state
+from models.learners.goal_scores import GoalPayload, GoalScores, GoalsPayload
+from models.learners.linear import LinearPayload
+from models.learners.task import CHURN, Task
+
+NAME = CHURN.batch
+GOAL = Task.of_goal("buy-again", 7)
 
 RAW = st.tuples(
     st.integers(0, 400), st.integers(1, 60), st.integers(0, 10**7), st.integers(0, 800), st.integers(100, 900)
@@ -119,7 +126,7 @@ def test_what_does_not_fit_together_is_refused(changes: dict[str, Any]) -> None:
 
 def test_other_schemas_and_damaged_snapshots_are_refused() -> None:
     for changes in ({"schema": SCHEMA + 1}, {"name": "churn"}):
-        with pytest.raises(IncompatibleSnapshotError, match="is not churn-batch schema"):
+        with pytest.raises(IncompatibleSnapshotError, match=r"is not schema|is no batch model"):
             BatchModel.from_envelope(envelope(**changes))
     packed = envelope("trees").to_bytes()
     stored = msgspec.msgpack.decode(packed)
@@ -130,3 +137,55 @@ def test_other_schemas_and_damaged_snapshots_are_refused() -> None:
     with pytest.raises(IncompatibleSnapshotError, match="damaged"):  # another version's bytes under this number
         Envelope.from_bytes(msgspec.msgpack.encode(stored | {"version": 5}))
     assert Envelope.from_bytes(packed).meta == {}
+
+
+def of_goal(seed: int = 3) -> BatchModel:
+    """A linear model of a goal."""
+    rng, width = np.random.default_rng(seed), len(goals.FEATURE_NAMES)
+    linear = {"kind": "linear", "w": rng.normal(size=width), "b": -0.2}
+    return BatchModel(
+        state_of(
+            list(range(width)), np.zeros(width), (np.zeros(width), np.ones(width)), np.ones(width), 5, linear, GOAL
+        ),
+        3,
+        GOAL,
+    )
+
+
+@settings(max_examples=10, deadline=None)
+@given(raw=st.lists(st.integers(0, 10**5), min_size=len(goals.RAW_NAMES), max_size=len(goals.RAW_NAMES)))
+def test_a_goals_score_is_told_by_concepts(raw: list[int]) -> None:
+    model = of_goal()
+    shares = model.contributions(raw)
+    total = model.base_log_odds + sum(share for _, share in shares)
+    odds = np.clip(total, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+    assert abs(odds) == MAX_LOG_ODDS or odds == pytest.approx(
+        float(model.log_odds(goals.as_matrix([raw]))[0]), abs=1e-6
+    )
+    assert {name for name, _ in shares} <= set(goals.CONCEPTS.values())
+    told = goals.reasons(shares, raw, top=12)
+    assert sum(share for _, share in told) == pytest.approx(sum(share for _, share in shares))
+
+
+def test_a_promoted_model_scores_its_goal_and_no_other() -> None:
+    width = len(goals.FEATURE_NAMES)
+    flat = LinearPayload(
+        features=list(goals.FEATURE_NAMES), weights=[0.0] * width, bias=1.0, mean=[0.0] * width, scale=[1.0] * width,
+        platt=(1.0, 0.0), learned=True, examples=500, first_label_ms=0,
+    )  # fmt: skip
+    young = msgspec.structs.replace(flat, learned=False)
+    payload = GoalsPayload(goals={code: GoalPayload(goal="x", model=flat) for code in (5, 7)})
+    payload.goals[8] = GoalPayload(goal="young", model=young)
+    online, model = GoalScores(payload, 9), of_goal()
+    found = online.with_batch({7: model})
+    assert found.with_batch({7: model}) is found
+    assert (found.version, found.codes, found.of([7, 5]).codes) == (9, (5, 7), (7, 5))
+    raw = goals.as_matrix([[1] * len(goals.RAW_NAMES), [50] * len(goals.RAW_NAMES)])
+    assert found.score(raw)[:, 0].tolist() == online.score(raw)[:, 0].tolist()
+    assert found.of([7, 5]).score(raw)[:, 0].tolist() == model.score(raw).tolist()
+    assert found.contributions(7, [1] * len(goals.RAW_NAMES)) == model.contributions([1] * len(goals.RAW_NAMES))
+    assert found.base_log_odds(7) == model.base_log_odds
+    assert found.base_log_odds(5) == 1.0
+    assert GoalScores().with_batch({7: model}).score(raw)[:, 0].tolist() == model.score(raw).tolist()
+    assert online.with_batch({8: model}).codes == (5, 7, 8), "promoted before the online model has learned"
+    assert found.of([5]).score(raw).shape == (2, 1)

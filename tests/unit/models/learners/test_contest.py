@@ -14,6 +14,7 @@ from models.learners.batch import BatchModel, state_of
 from models.learners.contest import GROUPS, Comparison, Contest, interval
 from models.learners.envelope import pack_state, unpack_state
 from models.learners.session import LearnSession
+from models.learners.task import CHURN
 
 DAY_MS = 86_400_000
 
@@ -136,9 +137,7 @@ def test_groups_that_say_too_little() -> None:
 
 def test_the_session_compares_what_it_learns_from() -> None:
     session = LearnSession("churn")
-    contest = session.contest
-    assert contest is not None
-    contest.between(0, 1, {1: batch(1.5, -1)})
+    session.contests[CHURN].between(0, 1, {1: batch(1.5, -1)})
 
     class Lying:
         headers: tuple[tuple[str, bytes], ...] = ()
@@ -157,12 +156,11 @@ def test_the_session_compares_what_it_learns_from() -> None:
         for number, (user, at, x, label) in enumerate(found)
     ]
     session.apply(records, 0, len(records))
-    report = session.comparison()
-    assert report is not None
+    report = session.comparisons()[CHURN]
     assert report.examples == 1500
     assert report.of_champion is not None
     assert report.of_shadow is not None
     scores = sigmoid(np.array([1.5 * (np.log1p(row[2][0]) - 3.6) for row in found]))
     assert report.of_shadow.log_loss == pytest.approx(log_loss([row[3] for row in found], scores), abs=1e-4)
     assert 0.5 < (report.of_champion.auc or 0.0) <= 1.0
-    assert LearnSession("recs").comparison() is None
+    assert not LearnSession("recs").comparisons()

@@ -10,13 +10,16 @@ from sklearn.metrics import log_loss, roc_auc_score
 from models.decisions import GoalExample
 from models.errors import IncompatibleSnapshotError
 from models.features.goals import FEATURE_NAMES, RAW_NAMES, as_matrix
-from models.learners.envelope import Envelope, pack_state
+from models.learners.batch import BatchModel, state_of
+from models.learners.envelope import Envelope, pack_state, unpack_state
 from models.learners.goal_scores import GoalScores
 from models.learners.prequential import Prequential
 from models.learners.session import LearnSession
 from models.learners.streamed.goals import KEPT, GoalsModel
+from models.learners.task import Task
 
 DAY_MS = 86_400_000
+BUY = Task.of_goal("buy", 5)
 
 
 def example(number: int, *, code: int = 5, p_e4: int = -1, **changes: object) -> GoalExample:
@@ -171,3 +174,60 @@ def test_figures_stay_finite_over_very_many_labels() -> None:
         seen.add(0.25, int(number % 4 == 0))
     assert seen.figures()["rate"] == pytest.approx(0.25, abs=0.001)
     assert seen.figures()["log_loss"] == pytest.approx(0.5623, abs=0.001)
+
+
+def batch(weight: float, until_ms: int = -1) -> BatchModel:
+    """Log-odds of the goal rise with the views of a week."""
+    linear = {"kind": "linear", "w": [weight], "b": -weight * np.log1p(5.5)}
+    column = FEATURE_NAMES.index("views_7d")
+    return BatchModel(
+        state_of([column], [0.0], ([0.0], [1.0]), np.zeros(len(FEATURE_NAMES)), until_ms, linear, BUY), 1, BUY
+    )
+
+
+def test_each_goal_is_compared_with_its_own_shadow() -> None:
+    session = LearnSession("goals")
+    model = session.model
+    assert isinstance(model, GoalsModel)
+    for number in range(400):
+        model.learn_example(example(number))
+        model.learn_example(example(number, code=6, goal="other"))
+    assert [task.score for task in session.contests] == ["goal:buy", "goal:other"]
+    shadow = batch(3.0)
+    session.contests[BUY].between(0, 1, {1: shadow})
+    found = [example(number, user=f"u{number % 200}") for number in range(400, 1400)]
+    for one in found:
+        model.learn_example(one)
+        model.learn_example(msgspec.structs.replace(one, code=6))
+    report = session.comparisons()[BUY]
+    assert session.comparisons()[Task.of_goal("other", 6)].shadow is None
+    assert (report.examples, report.positives) == (1000, sum(one.label for one in found))
+    assert report.of_shadow is not None
+    scores, labels = shadow.score(as_matrix([one.x for one in found])), [one.label for one in found]
+    assert report.of_shadow.log_loss == pytest.approx(log_loss(labels, scores), abs=1e-4)
+    assert report.of_champion is not None
+    assert report.of_champion.log_loss < 0.6
+
+
+def test_what_was_taken_before_anything_was_served_is_not_compared() -> None:
+    model = GoalsModel()
+    model.learn_example(example(0))
+    model.learners[5].contest.between(0, 1, {1: batch(3.0)})
+    for number in range(1, 200):
+        model.learn_example(example(number))
+    assert model.learners[5].contest.report().examples == 0
+
+
+def test_a_comparison_goes_on_and_states_of_before_have_none() -> None:
+    model = learned(400)
+    contest = model.learners[5].contest
+    contest.between(0, 1, {1: batch(3.0)})
+    for number in range(400, 700):
+        model.learn_example(example(number))
+    again, older = GoalsModel(), GoalsModel()
+    state = unpack_state(pack_state(model.snapshot()))
+    again.restore(state)
+    assert again.learners[5].contest.report() == contest.report()
+    del state["learners"]["5"]["contest"]
+    older.restore(state)
+    assert older.learners[5].contest.report().shadow is None
