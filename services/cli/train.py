@@ -29,7 +29,7 @@ from services.state.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from services.jobs.train.examples import Examples
-    from services.jobs.train.run import Plan, Trained
+    from services.jobs.train.run import Plan, Told, Trained
 
 SHOWN = {
     "auc": "AUC",
@@ -45,6 +45,7 @@ DAY_MS = 86_400_000
 T = TypeVar("T")
 
 ALL_MODELS = "logistic,svm,tree,forest,network,boosting"
+ALL_REGRESSORS = "linear,tree,forest,network,boosting"
 
 Models = Annotated[str, typer.Option(help=f"Any of {ALL_MODELS.replace(',', ', ')}; comma separated.")]
 Select = Annotated[
@@ -142,43 +143,67 @@ def goal(  # noqa: PLR0913, PLR0917 - one parameter per option
     _run(declared, plan, work)
 
 
+@train_app.command()
+def value(  # noqa: PLR0913, PLR0917 - one parameter per option
+    models: Annotated[
+        str, typer.Option(help=f"Any of {ALL_REGRESSORS.replace(',', ', ')}; comma separated.")
+    ] = ALL_REGRESSORS,
+    search: Search = "random",
+    trials: Trials = 6,
+    seed: Seed = 0,
+    until: Until = "",
+    file: File = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Purchase value: regressions of the money within the horizon, judged beside what the stream tells; a report only.
+
+    The examples are those of churn with the money spent since. No version is made of it: the stream serves its own.
+    """
+    from services.jobs.train.run import Plan
+    from services.jobs.train.value import train_value
+
+    console = Console(stderr=as_json)
+    plan = Plan(_names(models), "none", search, trials, seed, _or_exit(lambda: _until_ms(until)))
+    examples = _examples(CHURN, file, settings_for(data_dir) if file is None else None, console)
+    found = _with_bar(lambda told: train_value(examples, plan, told))
+    written = found.write(out or data_dir / "models" / "value")
+    if as_json:
+        sys.stdout.write(json.dumps(found.document(), indent=2) + "\n")
+        return
+    title = f"Money of {found.data['examples']:,} labelled examples, {found.data['judged']:,} of them judged"
+    table = Table(box=None, padding=(0, 1), title=title, title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for name in ("search RMSE", "MAE", "RMSE", "R2"):
+        table.add_column(name, justify="right")
+    for one in found.found:
+        searched = "" if one.search_rmse != one.search_rmse else f"{one.search_rmse:,.1f}"
+        figures = (f"{one.metrics['mae']:,.1f}", f"{one.metrics['rmse']:,.1f}", f"{one.metrics['r2']:.3f}")
+        table.add_row(one.name, searched, *figures, style="bold" if one is found.best else None)
+    console.print(table)
+    settings = ", ".join(f"{name} {value}" for name, value in found.best.settings.items())
+    console.print(f"Chosen by the search: {found.best.title} ({settings})")
+    for note in found.notes:
+        console.print(f"[dim]{note}[/]")
+    console.print(f"Written: {', '.join(str(path) for path in written)}", soft_wrap=True)
+
+
 def _names(models: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in models.split(",") if name.strip())
 
 
 def _run(asked: Callable[[Settings | None], Task], plan: Plan, work: _Work) -> None:
     """Examples, training, registry, report; `asked` : what is trained, where the definitions are known or not."""
-    from services.jobs.train.examples import from_file, from_records
     from services.jobs.train.report import document_of, write
     from services.jobs.train.run import train
 
     console = Console(stderr=work.as_json)
     plan = replace(plan, until_ms=_or_exit(lambda: _until_ms(work.until)))
-    file = work.file
-    settings = settings_for(work.data_dir) if file is None or work.register else None
+    settings = settings_for(work.data_dir) if work.file is None or work.register else None
     task = _or_exit(lambda: asked(settings))
-    if settings is not None and file is None:
-        with console.status("Reading the topic training ..."):
-            records = read_topic(settings.kafka.bootstrap, TRAINING.name, TRAINING_PARTITION[task.kind.learner])
-            examples: Examples = from_records((record.value for record in records if record.value), task)
-    else:
-        assert file is not None
-        examples = _or_exit(lambda: from_file(file, task))
-    with Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    ) as bar:
-        line = bar.add_task("train")
-        trained = _or_exit(
-            lambda: train(
-                examples,
-                plan,
-                lambda title, done, total: bar.update(line, description=title, completed=done, total=total),
-            )
-        )
+    examples = _examples(task, work.file, settings, console)
+    trained = _with_bar(lambda told: train(examples, plan, told))
     version = None
     if work.register and settings is not None:
         version = _registered(trained, settings.redis.url.get_secret_value(), try_it=work.shadow)
@@ -195,6 +220,33 @@ def _run(asked: Callable[[Settings | None], Task], plan: Plan, work: _Work) -> N
         compare = "kairos models compare" if task is CHURN else f"kairos models compare {task.score}"
         tried = f", tried beside the champion from here on: {compare}" if work.shadow else ""
         console.print(f"Version {version} of the registry{tried}", soft_wrap=True)
+
+
+def _examples(task: Task, file: Path | None, settings: Settings | None, console: Console) -> Examples:
+    """Examples of the file, else of the topic."""
+    from services.jobs.train.examples import from_file, from_records
+
+    if file is not None:
+        return _or_exit(lambda: from_file(file, task))
+    assert settings is not None
+    with console.status("Reading the topic training ..."):
+        records = read_topic(settings.kafka.bootstrap, TRAINING.name, TRAINING_PARTITION[task.kind.learner])
+        return from_records((record.value for record in records if record.value), task)
+
+
+def _with_bar(work: Callable[[Told], T]) -> T:
+    """Do something that tells how far it is."""
+    with Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        line = bar.add_task("train")
+        return _or_exit(
+            lambda: work(lambda title, done, total: bar.update(line, description=title, completed=done, total=total))
+        )
 
 
 def _registered(trained: Trained, url: str, *, try_it: bool) -> int:

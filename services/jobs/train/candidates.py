@@ -184,7 +184,7 @@ def pipeline_of(candidate: Candidate, settings: Settings, select: Selection, fea
     )
 
 
-def fitted(pipeline: Pipeline, x: FloatArray, y: IntArray) -> Pipeline:
+def fitted(pipeline: Pipeline, x: FloatArray, y: IntArray | FloatArray) -> Pipeline:
     """Fit; a model that has not quite converged is judged like any other."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -19,6 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 LEAST: Final = 500
+MINOR: Final = 100.0
 LEAST_OF_EACH_LABEL: Final = 20
 
 
@@ -33,6 +34,7 @@ class _Labelled(msgspec.Struct):
     label: int = 0
     x: list[int] = []
     code: int = 0
+    spent_minor: int | None = None
 
 
 _decode = msgspec.json.Decoder(_Labelled).decode
@@ -45,6 +47,7 @@ class Examples:
     Parameters
     ----------
     ids : of the examples. at, due, known : when the features were taken, when the label fell due and was known, ms.
+    money : spent within the horizon, major units, NaN where it is not told; of churn.
     labels : 1 did not return, or reached the goal. raw : raw vectors, NaN where a value is missing. task : what they
         are examples of. notes : what was done.
     """
@@ -58,6 +61,7 @@ class Examples:
     task: Task = CHURN
     where: str = "topic training"
     notes: tuple[str, ...] = field(default=())
+    money: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,6 +82,7 @@ class Examples:
             known=self.known[numbers],
             labels=self.labels[numbers],
             raw=self.raw[numbers],
+            money=self.money[numbers] if len(self.money) else self.money,
             notes=(*self.notes, note) if note else self.notes,
         )
 
@@ -104,6 +109,7 @@ def from_records(values: Iterable[bytes], task: Task = CHURN) -> Examples:
         np.array([one.x for one in examples], dtype=np.float64).reshape(len(examples), width),
         task,
         notes=(f"{older} examples of another version of the features: left out",) if older else (),
+        money=np.array([np.nan if one.spent_minor is None else one.spent_minor / MINOR for one in examples]),
     )
 
 
@@ -147,7 +153,10 @@ def from_file(path: Path, task: Task = CHURN) -> Examples:
             raw[number, column] = _number(value, number + 1, raw_names[column], place)
     ids = [str(row.get("id") or f"row {number}") for number, row in enumerate(rows, 1)]
     due = _whole(rows, "due", place) if "due" in names else known
-    examples = Examples(ids, at, due, known, labels, raw, task, place, notes)
+    money = np.array(
+        [_number(row.get("spent_minor"), n, "spent_minor", place) / MINOR for n, row in enumerate(rows, 1)]
+    )
+    examples = Examples(ids, at, due, known, labels, raw, task, place, notes, money)
     first = {name: number for number, name in reversed(list(enumerate(ids)))}
     once = np.array([first[name] == number for number, name in enumerate(ids)], dtype=np.bool_)
     return examples if once.all() else examples.some(once, f"{int((~once).sum())} rows whose id came before: left out")

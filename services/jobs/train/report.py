@@ -67,20 +67,28 @@ def write(trained: Trained, folder: Path, version_added: int | None = None) -> l
     return [report, *_pictures(trained, folder)]
 
 
-def _pictures(trained: Trained, folder: Path) -> list[Path]:
+def figure_of(title: str, across: str, up: str) -> tuple[Any, Any] | None:
+    """An empty picture and its axes; None where Matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - not in production: an extra
     except ImportError:
+        return None
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=across, ylabel=up)
+    return figure, axes
+
+
+def _pictures(trained: Trained, folder: Path) -> list[Path]:
+    if figure_of("", "", "") is None:
         return []
     truth, written = trained.truth, []
 
     def picture(name: str, title: str, across: str, up: str) -> tuple[Any, Any, Path]:
-        figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set(title=title, xlabel=across, ylabel=up)
-        path = folder / name
-        written.append(path)
-        return figure, axes, path
+        made = figure_of(title, across, up)
+        assert made is not None
+        written.append(folder / name)
+        return *made, folder / name
 
     kind = trained.task.kind
     across = f"false alarms (share of those who {kind.no})"

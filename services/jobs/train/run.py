@@ -127,7 +127,7 @@ def _trained(examples: Examples, plan: Plan, told: Told) -> Trained:
     state = exported(
         fitted(pipeline, columns, examples.labels),
         kept,
-        _medians(examples.columns),
+        medians(examples.columns),
         int(examples.known.max()),
         len(examples),
         examples.task,
@@ -268,7 +268,7 @@ def _pipeline(found: Found, features: int, plan: Plan) -> Any:
 
 def _online(examples: Examples, folds: Sequence[tuple[Mask, Mask]]) -> FloatArray:
     """The model of the stream at the same moments: it has learned what was known by then, one example at a time."""
-    raw = np.where(np.isnan(examples.raw), _medians(examples.raw), examples.raw)
+    raw = np.where(np.isnan(examples.raw), medians(examples.raw), examples.raw)
     online, learned, scores = online_of(examples.task), 0, []
     for train, test in folds:
         upto = int(train.sum())  # in the order in which labels became known
@@ -280,7 +280,8 @@ def _online(examples: Examples, folds: Sequence[tuple[Mask, Mask]]) -> FloatArra
     return np.concatenate(scores)
 
 
-def _medians(values: FloatArray) -> FloatArray:
+def medians(values: FloatArray) -> FloatArray:
+    """Median of each column, of those that are not missing; 0 where all are."""
     return np.array([np.median(one[~np.isnan(one)]) if (~np.isnan(one)).any() else 0.0 for one in values.T])
 
 
