@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -289,15 +289,13 @@ def test_first_chunk_of_a_log_whose_start_is_gone(client: redis.Redis) -> None:
 def test_crash_in_the_middle_of_a_chunk_is_not_committed(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     lane = lane_of(client)
     lane.load()
-    learn, calls = lane.session.model.learn, []
+    learn = lane.session.model.learn_many
 
-    def broken(value: bytes) -> None:
-        calls.append(value)
-        if len(calls) > 5:
-            raise MemoryError
-        learn(value)
+    def broken(values: Sequence[bytes]) -> None:
+        learn(values[:5])
+        raise MemoryError
 
-    monkeypatch.setattr(lane.session.model, "learn", broken)
+    monkeypatch.setattr(lane.session.model, "learn_many", broken)
     with pytest.raises(MemoryError):
         lane.apply(chunk(0, 20))
     assert not lane.commit(last=True)
