@@ -168,8 +168,9 @@ def test_kill_9_in_the_middle(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> No
         assert mails.keys() <= to_send
         assert sum(mails.values()) > 30 * shop.days
         unknown = [message for message in to_send if states[message] == "unknown"]
-        # At most what was in deliver's hands at its two deaths; all that was open when a node of Redis had been away.
-        assert len(unknown) <= 2 * 8 + len(nodes) * len(to_send) // 2
+        # At most what was in deliver's hands at its two deaths; all that was open when a node of Redis had been away,
+        # which is most of what had been decided by then where the machine is busy and deliver behind.
+        assert len(unknown) <= 2 * 8 + len(nodes) * 3 * len(to_send) // 4
         reasons = ledger_field(redis, "reason")
         doubt = ("the worker ended", "no answer", *(["the ledger went back"] if nodes else []))
         assert all(reasons[message].startswith(doubt) for message in unknown)
