@@ -41,7 +41,13 @@ _ENV_INTRO = """\
 # Every setting: docs/settings.md. Written by `python -m services.jobs.settings_table`.
 """
 # What docker-compose.yml takes from .env.
-COMPOSE_VARIABLES = ("KAIROS_SECRET_KEY", "KAIROS_LANES", "KAIROS_HTTP__PUBLIC_URL", "KAIROS_LOG_LEVEL")
+COMPOSE_VARIABLES = (
+    "KAIROS_SECRET_KEY",
+    "KAIROS_LANES",
+    "KAIROS_HTTP__PUBLIC_URL",
+    "KAIROS_LOG_LEVEL",
+    "KAIROS_WEBHOOK_SECRETS",
+)
 
 
 class Setting(NamedTuple):
