@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.learners.calibration import log_loss
+from models.learners.curves import Curves
 from models.learners.drift import Adwin
 from models.learners.prequential import Prequential
 
@@ -34,6 +35,7 @@ class ScoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     drifts, last_drift_ms : alarms of ADWIN on what was served, and event time of the last one.
     constant : share of the features that never varied. fallback : whether the recent rate is served instead.
     figures : what else is measured live, by name: of lists, forecasts, amounts and groups, which are no probabilities.
+    curves : of a probability as it was served, to be drawn.
     """
 
     learned: bool
@@ -49,6 +51,7 @@ class ScoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     constant: float | None = None
     fallback: bool = False
     figures: dict[str, float] = {}
+    curves: Curves | None = None
 
     def state(self, now_ms: int | None) -> State:
         """In one word; `now_ms` is event time, None if it is not known."""
@@ -96,7 +99,8 @@ class Watch:
         """For :class:`ScoreHealth`."""
         found = self.served.figures()
         names = ("judged", "auc", "log_loss", "rate_log_loss", "calibration")
-        return {name: found[name] for name in names} | {"drifts": self.drifts, "last_drift_ms": self.last_drift_ms}
+        told = {"drifts": self.drifts, "last_drift_ms": self.last_drift_ms, "curves": self.served.curves()}
+        return {name: found[name] for name in names} | told
 
     def snapshot(self) -> dict[str, Any]:
         """Plain state."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import IncompatibleSnapshotError
+from models.learners.curves import Curves, curves_of
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -83,6 +84,10 @@ class Prequential:
             "calibration": round(self._calibration(seen), 4),
             "rate": round(positives / seen, 4),
         }
+
+    def curves(self) -> Curves:
+        """Points of its plots."""
+        return curves_of(self._bins)
 
     def snapshot(self) -> dict[str, Any]:
         """Plain state."""

@@ -16,6 +16,7 @@ from services.dashboard.alerts import make_alerts
 from services.dashboard.api import make_router
 from services.dashboard.assignments import Assignments
 from services.dashboard.lists import make_lists
+from services.dashboard.model_plots import make_model_plots
 from services.dashboard.page import FAVICON, STATIC, install_page
 from services.dashboard.propensities import Propensities
 from services.dashboard.reader import PageReader
@@ -68,6 +69,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int]) -> FastAPI:
     app.include_router(make_lists(recommender))
     app.include_router(make_alerts(live.alerts, now_ms))
     app.include_router(make_reports(settings))
+    app.include_router(make_model_plots(settings))
     app.mount("/assets", StaticFiles(directory=STATIC), name="assets")
     install_page(reader)
     ui.run_with(app, title="Kairos", favicon=FAVICON, tailwind=False, dark=False, show_welcome_message=False)

@@ -7,9 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from models.learners.curves import of_scores
 from services.jobs.train.run import Trained
 
 LIBRARIES: Final = ("scikit-learn", "numpy")
@@ -32,6 +34,9 @@ def meta_of(trained: Trained) -> dict[str, Any]:
         "metrics": {name: round(value, 6) for name, value in best.metrics.items()},
         "data": trained.data,
         "score_us": trained.score_us,
+        "curves": {
+            one.name: msgspec.to_builtins(of_scores(one.scores, trained.truth)) for one in (best, trained.found[-1])
+        },
     }
 
 

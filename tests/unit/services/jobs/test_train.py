@@ -59,7 +59,7 @@ def test_all_models_learn_and_the_best_becomes_arrays(tmp_path: Path) -> None:
     assert next(iter(trained.importance)) in {"recency", "recency_squared", "overdue"}
     assert BatchModel(trained.state).until_ms == trained.data["known_until_ms"]
     meta = meta_of(trained)
-    assert set(meta) == {"kind", "title", "settings", "features", "metrics", "data", "score_us"}
+    assert set(meta) == {"kind", "title", "settings", "features", "metrics", "data", "score_us", "curves"}
     names = [path.name for path in write(trained, tmp_path / "out", 3)]
     assert names == ["report.json", "roc.png", "calibration.png", "importance.png"]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
