@@ -29,6 +29,7 @@ from services.channels.webhook import TIMEOUT_S, WebhookClient
 from services.state.alerts import AlertStore, Attempt, Job, Taken
 from services.state.redis_lane import connect
 from services.watched import WatchedFolder
+from streams.app import METADATA_MAX_AGE_MS
 
 log = structlog.get_logger(__name__)
 
@@ -107,6 +108,7 @@ class AlertWatch:
             auto_offset_reset="earliest",
             session_timeout_ms=kafka.session_timeout_ms,
             heartbeat_interval_ms=kafka.session_timeout_ms // 3,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
         try:
             await consumer.start()

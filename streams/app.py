@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 import faust
 import uvloop
@@ -16,6 +16,10 @@ from yarl import URL
 
 from streams.transport import SCHEME, ChunkSchema, TransportOptions, chunk_consumer, configure, register
 from streams.vitals import vitals_of
+
+# aiokafka asks for topics again only after this time when a question failed. A worker that was started while the broker
+# was away, and then leads its group, gives nobody a partition until it knows the topics: five minutes by default.
+METADATA_MAX_AGE_MS: Final = 10_000
 
 
 class KafkaAddress(Protocol):
@@ -82,6 +86,7 @@ def build_app(role: str, settings: AppSettings, options: TransportOptions | None
         broker_heartbeat_interval=min(3.0, session_s / 3.0),
         broker_request_timeout=max(90.0, session_s),
         broker_commit_interval=1.0,
+        consumer_metadata_max_age_ms=METADATA_MAX_AGE_MS,
         # State lives in Redis: no tables, no changelogs, no topic for a leader.
         store="memory://",
         datadir=str(Path(tempfile.gettempdir()) / f"kairos-faust-{os.getuid()}"),

@@ -24,6 +24,8 @@ from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types.tuples import ConsumerMessage
 from mode.threads import QueueServiceThread
 
+from config.settings import Settings
+from streams.app import METADATA_MAX_AGE_MS, build_app
 from streams.transport import FAUST_VERSION, ChunkConsumer
 from streams.transport.thread import ChunkThread
 
@@ -123,3 +125,10 @@ def test_the_client_takes_the_options_it_is_given() -> None:
         "auto_offset_reset",
     ):
         assert name in taken
+
+
+def test_topics_that_could_not_be_asked_for_are_asked_for_again_soon() -> None:
+    """A leader that knows no topics gives nobody a partition; by default it would ask again after five minutes."""
+    app = build_app("decide", Settings())
+    assert app.conf.consumer_metadata_max_age_ms == METADATA_MAX_AGE_MS <= 15_000
+    assert "metadata_max_age_ms=conf.consumer_metadata_max_age_ms" in inspect.getsource(ChunkThread)
